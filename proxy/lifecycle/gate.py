@@ -1,0 +1,36 @@
+"""The gate: who may answer a request, from the state and the exact bytes of its head.
+
+Pure. Nothing is decoded or normalised: a path is one of the proxy's own only when its bytes are
+exactly that, so there is no second reading of a target that could differ from the upstream's.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from proxy.lifecycle.state import State
+
+CONTROL_PATHS: Final = frozenset({b"/api/init", b"/health", b"/ready"})
+
+
+class Verdict(enum.Enum):
+    CONTROL = "control"  # the control plane answers
+    RELAY = "relay"  # goes to the upstream
+    REFUSE = "refuse"  # 503, may come back
+    CLOSE = "close"  # 503, and the connection ends: shutting down
+
+
+def decide(state: State, target: bytes, open_paths: frozenset[bytes] = frozenset()) -> Verdict:
+    """Judge one request by its raw target (`/path?query`, as on the request line).
+
+    `open_paths` are raw paths that are relayed in every state but draining.
+    """
+    path = target.partition(b"?")[0]
+    if path in CONTROL_PATHS:
+        return Verdict.CONTROL
+    if state is State.DRAINING:
+        return Verdict.CLOSE
+    if state is State.READY or path in open_paths:
+        return Verdict.RELAY
+    return Verdict.REFUSE
