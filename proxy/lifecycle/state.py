@@ -105,6 +105,8 @@ class Lifecycle:
     def apply(self, event: Event, error: str | None = None) -> State:
         """Make the transition for `event`; `error` is what `GET /api/init` reports from then on.
 
+        A drain keeps the error there was: it is what the orchestrator asks for last.
+
         Raises `StateError` when the table has no such transition; nothing has changed then.
         """
         try:
@@ -115,7 +117,8 @@ class Lifecycle:
             ) from None
         before, self._state = self._state, target
         self._reported = _REPORTED.get(target, self._reported)
-        self.error = error
+        if event is not Event.DRAIN:
+            self.error = error
         self.generation += 1
         self.since = time.time()
         logger.info(
