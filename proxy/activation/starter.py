@@ -1,0 +1,66 @@
+"""What every way to start an upstream has in common: one Protocol, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.lifecycle.plan import Plan
+
+StartKind = Literal["cold", "warm"]
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How an upstream ended.
+
+    `code` is its exit code, 128 + n for signal n. `reason` reads on after "the upstream"
+    ("exited with code 1", "was killed by SIGKILL"). `tail` is the end of its stderr, unmasked:
+    it may quote delivered values, so it is never logged or answered as it is.
+    """
+
+    code: int
+    reason: str
+    tail: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A running upstream. `why` says what a cold start was chosen for; None when warm."""
+
+    pid: int
+    kind: StartKind
+    why: str | None
+    exited: asyncio.Future[Exit]
+
+
+class Starter(Protocol):
+    """Starts, watches and stops one upstream at a time.
+
+    `lost` is done, with the reason, as soon as the starter itself can work no more.
+    `warmed` is done when it is as warm as it will be; its result says why it stays cold, or None.
+    """
+
+    lost: asyncio.Future[str]
+    warmed: asyncio.Future[str | None]
+
+    async def open(self) -> None:
+        """Get ready to start (and begin to warm). Raises `ActivationError`."""
+
+    async def start(self, plan: Plan) -> Started:
+        """Write the plan's files and start the upstream; all or nothing.
+
+        Raises `ActivationError`.
+        """
+
+    async def stop(self) -> None:
+        """End the upstream with everything it started, and undo the files.
+
+        Idempotent, and safe when nothing runs.
+        """
+
+    async def close(self) -> None:
+        """Stop, and give up whatever `open` took."""
