@@ -38,9 +38,9 @@ class Event(enum.Enum):
     WARMED = "the fork server is warm, or was given up"
     INIT_ACCEPTED = "POST /api/init accepted"
     UPSTREAM_READY = "readiness probe passed"
-    INIT_FAILED = "activation failed, everything undone"
-    UPSTREAM_DIED = "upstream died, on_exit: restart"
-    ABANDONED = "upstream died, on_exit: dormant"
+    INIT_FAILED = "failed, everything undone"
+    UPSTREAM_DIED = "the upstream died"
+    RETRIED = "a restart failed, another follows"
     ADOPTED = "a running upstream was found"
     DRAIN = "SIGTERM or SIGINT"
 
@@ -59,11 +59,11 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     State.INITIALIZING: {
         Event.UPSTREAM_READY: State.READY,
         Event.INIT_FAILED: State.DORMANT,
+        Event.RETRIED: State.INITIALIZING,
         Event.DRAIN: State.DRAINING,
     },
     State.READY: {
         Event.UPSTREAM_DIED: State.INITIALIZING,
-        Event.ABANDONED: State.DORMANT,
         Event.DRAIN: State.DRAINING,
     },
     State.DRAINING: {

@@ -1,0 +1,107 @@
+"""The readiness probe: one GET on a connection of its own, and waiting until it passes.
+
+Many callers may ask at once (every kubelet probe of `/ready` does): one probe runs, the others
+await its result, so that the upstream sees no more probes than one caller would send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from proxy.errors import ActivationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from proxy.activation.starter import Exit
+
+logger = logging.getLogger(__name__)
+
+
+class Probe:
+    """Asks `path` of the upstream; passes when the status is one of `statuses`.
+
+    `interval` and `timeout` are seconds: between two attempts, and for one whole attempt.
+    `socket_path` is the upstream's Unix socket, or None when `base` names a TCP address.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: str,
+        socket_path: str | None,
+        path: str,
+        statuses: Collection[int],
+        interval: float,
+        timeout: float,
+    ) -> None:
+        self._url = base + path
+        self._socket_path = socket_path
+        self._statuses = frozenset(statuses)
+        self._interval = interval
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._running: asyncio.Task[str | None] | None = None
+
+    async def check(self) -> str | None:
+        """One attempt, shared by everybody who asks meanwhile; None, or why it did not pass."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._alone(), name="readiness probe")
+        return await asyncio.shield(self._running)
+
+    async def wait(self, exited: asyncio.Future[Exit]) -> None:
+        """Return as soon as an attempt passes.
+
+        Raises `ActivationError` when the upstream dies first. Has no deadline of its own.
+        """
+        attempts = 0
+        waiting = asyncio.create_task(self._until_passed(), name="readiness wait")
+        try:
+            await asyncio.wait({waiting, exited}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                end = exited.result()
+                raise ActivationError(f"the upstream {end.reason} before it was ready")
+            attempts = waiting.result()
+        finally:
+            waiting.cancel()
+        logger.debug("readiness probe passed", extra={"attempts": attempts})
+
+    async def _until_passed(self) -> int:
+        attempts = 0
+        connector = self._connector()
+        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
+            while True:
+                attempts += 1
+                why = await self._attempt(session)
+                if why is None:
+                    return attempts
+                self.last_failure = why
+                await asyncio.sleep(self._interval)
+
+    last_failure: str | None = None  # why the most recent attempt did not pass
+
+    async def _alone(self) -> str | None:
+        connector = self._connector()
+        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
+            return await self._attempt(session)
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        # A fresh connection for every attempt: one that was accepted into a backlog by a process
+        # that died since must not be waited on, and the relay's connections are never shared.
+        if self._socket_path is not None:
+            return aiohttp.UnixConnector(self._socket_path, force_close=True)
+        return aiohttp.TCPConnector(force_close=True)
+
+    async def _attempt(self, session: aiohttp.ClientSession) -> str | None:
+        try:
+            async with session.get(self._url, allow_redirects=False) as answer:
+                if answer.status in self._statuses:
+                    return None
+                return f"{self._url} answered {answer.status}"
+        except TimeoutError:
+            return f"{self._url} did not answer within {self._timeout.total} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return f"cannot reach {self._url}: {error}"

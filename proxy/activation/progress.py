@@ -1,0 +1,35 @@
+"""What an activation tells of itself while it runs and after: phases, timings, restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.activation.starter import Exit, Started
+
+
+@dataclass
+class Progress:
+    """What `GET /api/init?details=true` tells of the activation. Times in seconds."""
+
+    phase: str | None = None
+    attempt: int = 0
+    restarts: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+    started: Started | None = None
+    last_exit: Exit | None = None
+
+    @contextlib.contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        self.phase = phase
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[phase] = round(time.monotonic() - begun, 4)
+            self.phase = None

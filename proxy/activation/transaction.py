@@ -1,0 +1,287 @@
+"""Activation as a transaction: from an accepted init request to ready, or everything undone.
+
+One activation at a time. It has one deadline, and whichever way it fails (the upstream dies, the
+deadline passes, the proxy shuts down, our own mistake) the same undo runs before the state is
+dormant again, so that a retry starts clean. After ready the same object watches the upstream and
+carries out `on_exit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from proxy.activation.progress import Progress
+from proxy.errors import ActivationError, ActivationTimeoutError, DrainingError, StateError
+from proxy.lifecycle.state import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.activation.starter import Exit, Started, Starter
+    from proxy.lifecycle.plan import Plan
+    from proxy.lifecycle.state import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+OnExit = Literal["restart", "exit", "dormant"]
+
+# Restart delays in seconds: at first short, so that a single crash is hardly noticed; doubling, so
+# that a broken upstream costs little; short again once an upstream has lived for a while.
+_FIRST_DELAY: Final = 0.1
+_LONGEST_DELAY: Final = 10.0
+_HEALTHY_LIFE: Final = 60.0
+
+# How much of the upstream's stderr goes into `error`: enough for the end of a traceback.
+_TAIL_LINES: Final = 20
+_TAIL_CHARACTERS: Final = 2000
+
+
+class Ready(Protocol):
+    """What the transaction needs of the readiness probe."""
+
+    last_failure: str | None
+
+    async def wait(self, exited: asyncio.Future[Exit]) -> None: ...
+
+
+class Activator:
+    """Brings the upstream up and keeps it up, by the life cycle's table.
+
+    `on_plan` is told each plan before anything of it is used (it arms the log's masking);
+    `mask` makes the upstream's own words fit to be shown; `on_fatal` ends the proxy with an exit
+    code. `timeout` is the deadline in seconds of a whole activation.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifecycle: Lifecycle,
+        starter: Starter,
+        probe: Ready,
+        timeout: float,
+        on_exit: OnExit,
+        on_plan: Callable[[Plan], None],
+        mask: Callable[[str], str],
+        on_fatal: Callable[[int], None],
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._starter = starter
+        self._probe = probe
+        self._timeout = timeout
+        self._on_exit = on_exit
+        self._on_plan = on_plan
+        self._mask = mask
+        self._on_fatal = on_fatal
+        self._task: asyncio.Task[None] | None = None
+        self._delay = _FIRST_DELAY
+        self.progress = Progress()
+
+    @property
+    def alive(self) -> bool:
+        """Whether an upstream is running."""
+        started = self.progress.started
+        return started is not None and not started.exited.done()
+
+    def admit(self) -> None:
+        """Raise unless an init request would be accepted now: `StateError`, `DrainingError`."""
+        state = self._lifecycle.state
+        if state is State.DRAINING:
+            raise DrainingError("shutting down")
+        if state not in {State.DORMANT, State.WARMING} or self._busy:
+            raise StateError(f"server already in state: {self._described}")
+
+    @property
+    def _busy(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def _described(self) -> str:
+        # Accepted while warming: another request is refused as it will be a moment later.
+        return (
+            "initializing" if self._lifecycle.state is State.WARMING else (self._lifecycle.reported)
+        )
+
+    async def activate(self, plan: Plan) -> None:
+        """Run a whole activation; returns when ready.
+
+        The caller being cancelled does not cancel it. Raises `StateError` (nothing changed),
+        `DrainingError`, `ActivationError`, `ActivationTimeoutError` (everything undone).
+        """
+        self.admit()
+        await self._follow(asyncio.create_task(self._activation(plan), name="activation"))
+
+    async def run(self, plan: Plan) -> None:
+        """Start the upstream without being asked (`deferred_init: false`).
+
+        A failure is followed by restarts or the end of the proxy, as `on_exit` says.
+        """
+        self.admit()
+        await self._follow(asyncio.create_task(self._unasked(plan), name="start"))
+
+    async def _follow(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # by a shutdown, not this caller by somebody else
+                raise DrainingError("shutting down; the activation was undone") from None
+            raise
+
+    async def interrupt(self) -> None:
+        """Cancel a running activation or restart and undo it. Does nothing to a ready upstream."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            # Its failure is reported to whoever follows it; here only its end matters.
+            await asyncio.wait({self._task})
+            await self._undo()
+
+    async def shutdown(self) -> None:
+        """Interrupt what is running and stop the upstream. Idempotent."""
+        await self.interrupt()
+        await self._undo()
+
+    # One activation
+
+    async def _activation(self, plan: Plan) -> None:
+        await self._accept(plan)
+        try:
+            await self._attempt(plan)
+        except ActivationError as error:
+            await self._give_up(str(error))
+            raise
+
+    async def _unasked(self, plan: Plan) -> None:
+        await self._accept(plan)
+        try:
+            await self._attempt(plan)
+        except ActivationError as error:
+            if self._on_exit == "restart":
+                await self._restart(plan, str(error))
+                return
+            logger.critical("cannot start the upstream", extra={"error": str(error)})
+            await self._undo()
+            end = self.progress.last_exit
+            self._on_fatal(end.code if end is not None and end.code else 1)
+
+    async def _accept(self, plan: Plan) -> None:
+        # Warming: accepted already (nobody else can be), begun when the fork server is warm.
+        await asyncio.shield(self._starter.warmed)
+        self._lifecycle.apply(Event.INIT_ACCEPTED)
+        self._on_plan(plan)
+        self.progress = Progress(attempt=self.progress.attempt)
+        self._delay = _FIRST_DELAY
+
+    async def _attempt(self, plan: Plan) -> None:
+        """Start and probe under the deadline, then be ready. Raises `ActivationError`."""
+        self.progress.attempt += 1
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                started = await self._bring_up(plan)
+        except TimeoutError:
+            why = self._probe.last_failure or "the upstream was not started"
+            late = f"not ready within init.timeout ({self._timeout:g} s): {why}"
+            raise ActivationTimeoutError(self._with_tail(late)) from None
+        except ActivationError as error:
+            raise type(error)(self._with_tail(str(error))) from error
+        except Exception as error:
+            # A mistake of ours must not leave the state behind at initializing.
+            logger.exception("activation failed unexpectedly")
+            raise ActivationError(f"internal error: {type(error).__name__}") from error
+        self.progress.timings["total"] = round(time.monotonic() - begun, 4)
+        self._lifecycle.apply(Event.UPSTREAM_READY)
+        self._watch(plan, started)
+
+    async def _bring_up(self, plan: Plan) -> Started:
+        self._probe.last_failure = None
+        self.progress.started = self.progress.last_exit = None
+        with self.progress.timed("start"):
+            started = await self._starter.start(plan)
+        self.progress.started = started
+        started.exited.add_done_callback(self._note_exit)
+        with self.progress.timed("probe"):
+            await self._probe.wait(started.exited)
+        return started
+
+    def _note_exit(self, exited: asyncio.Future[Exit]) -> None:
+        if not exited.cancelled():
+            self.progress.last_exit = exited.result()
+
+    def _with_tail(self, message: str) -> str:
+        started = self.progress.started
+        end = started.exited.result() if started is not None and started.exited.done() else None
+        if end is None or not end.tail.strip():
+            return self._mask(message)
+        lines = self._mask(end.tail).rstrip().splitlines()[-_TAIL_LINES:]
+        return f"{self._mask(message)}; stderr ends: " + "\n".join(lines)[-_TAIL_CHARACTERS:]
+
+    async def _undo(self) -> None:
+        self.progress.phase = "undo"
+        try:
+            # Shielded: a shutdown during the undo must not leave half of it behind.
+            await asyncio.shield(asyncio.ensure_future(self._starter.stop()))
+        except ActivationError:
+            logger.exception("cannot undo the activation completely")
+        finally:
+            self.progress.phase = None
+            self.progress.started = None
+
+    async def _give_up(self, error: str) -> None:
+        logger.error("activation failed", extra={"error": error})
+        await self._undo()
+        if self._lifecycle.state is State.INITIALIZING:  # not when a drain came meanwhile
+            self._lifecycle.apply(Event.INIT_FAILED, error)
+
+    # After ready
+
+    def _watch(self, plan: Plan, started: Started) -> None:
+        begun = time.monotonic()
+
+        def died(exited: asyncio.Future[Exit]) -> None:
+            # Late or expected ends (a drain, an undo, a successor) are nobody's news.
+            if self.progress.started is not started or self._lifecycle.state is not State.READY:
+                return
+            lived = time.monotonic() - begun
+            end = exited.result()
+            error = self._with_tail(f"the upstream {end.reason}")
+            logger.error("the upstream died", extra={"error": error, "lived": round(lived, 3)})
+            # Here, not in the task: the gate closes before another byte is relayed.
+            self._lifecycle.apply(Event.UPSTREAM_DIED, error)
+            if lived >= _HEALTHY_LIFE:
+                self._delay = _FIRST_DELAY
+            self._task = asyncio.create_task(self._after_death(plan, end, error), name="on_exit")
+
+        started.exited.add_done_callback(died)
+
+    async def _after_death(self, plan: Plan, end: Exit, error: str) -> None:
+        if self._on_exit == "dormant":
+            await self._give_up(error)
+        elif self._on_exit == "exit":
+            await self._undo()
+            self._on_fatal(end.code)
+        else:
+            await self._restart(plan, error)
+
+    async def _restart(self, plan: Plan, error: str) -> None:
+        """Start the same plan again until it is ready; each failure waits longer."""
+        while True:
+            try:
+                # Whatever the dead upstream left running must not meet its successor.
+                await self._undo()
+                self._lifecycle.apply(Event.RETRIED, error)
+                self.progress.phase = "backoff"
+                delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
+                await asyncio.sleep(delay)
+                self.progress.restarts += 1
+                await self._attempt(plan)
+            except ActivationError as failed:
+                error = str(failed)
+                logger.error("restart failed", extra={"error": error})  # noqa: TRY400  the error's own text is the report
+            else:
+                return
+
+    def __repr__(self) -> str:
+        return f"<Activator {self._lifecycle.reported} {self.progress!r}>"
