@@ -1,0 +1,213 @@
+"""The wire models of `/api/init`: what may be asked, and what is answered.
+
+The fields are those of the OpenHands agent server's own deferred init, so that an orchestrator
+written for it needs no change. Types are strict (`"3"` is no number, `1` is no boolean), because
+whatever is let through here becomes the environment of a process.
+
+A field that is `null` counts as not given. What else an author may have meant by "nothing":
+
+* a blank `secret_key` is not given, and blank `previous_secret_keys` are left out (the built-in
+  does both);
+* an empty `session_api_keys` is not given: it never takes away a key the pod already has, so
+  no spelling of "no keys" unlocks a server;
+* other empty lists are given: they replace what the pod was configured with;
+* an empty body is refused: an init cannot be taken back, and `{}` is short enough.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from proxy.errors import InvalidFieldError
+from proxy.lifecycle.jsontext import dotted, kind, read_object, unsendable
+from proxy.lifecycle.state import Reported  # noqa: TC001  pydantic reads the annotation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+# Enough to mend a request by; an answer with thousands of lines helps nobody.
+_SHOWN_FAULTS: Final = 20
+
+_Text = TypeVar("_Text", str, SecretStr)
+
+
+def _not_blank(value: _Text) -> _Text:
+    text = value if isinstance(value, str) else value.get_secret_value()
+    if not text.strip():
+        raise PydanticCustomError("blank", "cannot be blank")
+    return value
+
+
+def _env_name(name: str) -> str:
+    if not name:
+        raise PydanticCustomError("env_name", "a name cannot be empty")
+    if "=" in name:
+        raise PydanticCustomError("env_name", "a name cannot contain '='")
+    return name
+
+
+_Key = Annotated[SecretStr, AfterValidator(_not_blank)]
+_PathText = Annotated[str, AfterValidator(_not_blank)]
+_EnvName = Annotated[str, AfterValidator(_env_name)]
+
+
+class Webhook(BaseModel):
+    """What every release asks of a webhook; the rest differs between them and is passed on."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True)
+
+    base_url: Annotated[str, AfterValidator(_not_blank)]
+    headers: dict[str, str] = Field(default_factory=dict)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Names only: headers and addresses carry credentials."""
+        yield from ((None, name) for name in sorted(self.model_fields_set))
+
+
+class InitRequest(BaseModel):
+    """The body of `POST /api/init`. Made by `parse_init_request`; its repr shows names only."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    session_api_keys: list[_Key] | None = None
+    secret_key: SecretStr | None = None
+    previous_secret_keys: list[SecretStr] | None = None
+    conversations_path: _PathText | None = None
+    bash_events_dir: _PathText | None = None
+    conversation_worktree_root: _PathText | None = None
+    env: dict[_EnvName, SecretStr] | None = None
+    webhooks: list[Webhook] | None = None
+    web_url: str | None = None
+    allow_cors_origins: list[str] | None = None
+    max_concurrent_runs: int | None = Field(default=None, ge=1)
+    telemetry: dict[str, Any] | None = None
+
+    def delivered(self) -> dict[str, Any]:
+        """The fields that count as given, `env` left out, as plain JSON values.
+
+        Secrets are in the clear: for the plan only.
+        """
+        given: dict[str, Any] = {
+            name: _plain(value)
+            for name in InitRequest.model_fields
+            if name != "env" and (value := getattr(self, name)) is not None
+        }
+        if not given.get("session_api_keys", True):
+            del given["session_api_keys"]
+        if not given.get("secret_key", "given").strip():
+            del given["secret_key"]
+        if "previous_secret_keys" in given:
+            given["previous_secret_keys"] = [k for k in given["previous_secret_keys"] if k.strip()]
+        return given
+
+    def environment(self) -> dict[str, str]:
+        """The delivered `env`, values in the clear."""
+        return {name: value.get_secret_value() for name, value in (self.env or {}).items()}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Names of the given fields and of the variables, never a value."""
+        for name in InitRequest.model_fields:
+            if name == "env" and self.env is not None:
+                yield "env", sorted(self.env)
+            elif getattr(self, name) is not None:
+                yield None, name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Webhook):
+        return value.model_dump(exclude_unset=True)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def parse_init_request(body: bytes) -> InitRequest:
+    """Read the body of a `POST /api/init`.
+
+    Raises `RequestError` (400) for what is not a JSON object, with the place; `InvalidFieldError`
+    (422) with every fault of its fields, each with its path. Neither quotes a value.
+    """
+    data = read_object(body)
+    faults = [f"{dotted(path)}: {fault}" for path, fault in unsendable(data)]
+    request = None
+    try:
+        request = InitRequest.model_validate(data)
+    except ValidationError as error:
+        faults += [_fault(e) for e in error.errors() if e["type"] != "string_unicode"]
+    if request is None or faults:
+        raise InvalidFieldError(f"cannot accept the init request: {_joined(faults)}")
+    return request
+
+
+def _joined(faults: list[str]) -> str:
+    more = len(faults) - _SHOWN_FAULTS
+    return "; ".join(faults[:_SHOWN_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+
+
+_EXPECTED: Final = {
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def _fault(error: ErrorDetails) -> str:
+    path = error["loc"]
+    if error["type"] == "env_name":  # ends with pydantic's mark for "the key, not the value"
+        path = path[:-1]
+    where = dotted(path)
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(path[-1]), InitRequest.model_fields, n=1)
+        return f"{where}: unknown field" + (f" (did you mean {close[0]}?)" if close else "")
+    if error["type"] in _EXPECTED:
+        return f"{where}: {_EXPECTED[error['type']]}, not {kind(error['input'])}"
+    if error["type"] == "greater_than_equal":
+        return f"{where}: must be at least {error['ctx']['ge']}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {error['msg']}"
+
+
+class InitStatus(BaseModel):
+    """What every answer of `/api/init` with a state says, and nothing else."""
+
+    state: Reported
+    error: str | None = None
+
+
+class Start(BaseModel):
+    """How the running upstream was started; `why` says what made it cold."""
+
+    kind: str
+    why: str | None = None
+
+
+class InitDetails(InitStatus):
+    """`GET /api/init?details=true`. Times are seconds; `since` is seconds since the epoch."""
+
+    phase: str | None = None
+    attempt: int = 0
+    since: float
+    timings: dict[str, float] = Field(default_factory=dict)
+    start: Start | None = None
+    pid: int | None = None
+    restarts: int = 0
