@@ -1,0 +1,105 @@
+"""`upstream.mapping`: how the fields of an init request reach an upstream of any make.
+
+A field goes into an environment variable, into a file, or into both. Only mapped fields are
+accepted; `env` (plain variables) always is.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from proxy.settings.values import AbsolutePath, EnvName, Mode, Text  # noqa: TC001  pydantic
+
+FieldKind = Literal["text", "texts", "objects", "variables"]
+
+# What each field of the init request holds: a text or number, a list of texts, JSON of some
+# depth, or environment variables. (A test holds this against the contract.)
+INIT_FIELDS: Final[dict[str, FieldKind]] = {
+    "session_api_keys": "texts",
+    "secret_key": "text",
+    "previous_secret_keys": "texts",
+    "conversations_path": "text",
+    "bash_events_dir": "text",
+    "conversation_worktree_root": "text",
+    "env": "variables",
+    "webhooks": "objects",
+    "web_url": "text",
+    "allow_cors_origins": "texts",
+    "max_concurrent_runs": "text",
+    "telemetry": "objects",
+}
+
+Encoding = Literal["text", "json", "comma", "lines", "indexed"]
+FileFormat = Literal["json", "yaml", "dotenv"]
+
+
+class Model(BaseModel):
+    """Base of every part of the tree: frozen, and an unknown key is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class FieldMapping(Model):
+    """Where one field of the init request goes."""
+
+    env: EnvName | None = Field(
+        default=None,
+        description="Environment variable that takes the value; with `encode: indexed` the "
+        "variables are NAME_0, NAME_1, and so on.",
+    )
+    encode: Encoding = Field(
+        default="text",
+        description="How the value becomes text (in a variable or a dotenv file): `text` as it "
+        "is, `json`, a list joined by `comma` or as `lines`, or `indexed` variables.",
+    )
+    file: Text | None = Field(
+        default=None, description="Id of the file (under `files`) that takes the value."
+    )
+    key: Text | None = Field(
+        default=None,
+        description="Place in the file: a dotted path of mappings (in a dotenv file a plain "
+        "name). null: the field's own name.",
+    )
+    unset: tuple[EnvName, ...] = Field(
+        default=(),
+        description="Inherited variables that are removed when the field is delivered, because "
+        "they would override it. Patterns with * and ? are allowed.",
+    )
+
+
+class FileMapping(Model):
+    """A file that is written before the upstream starts and removed when it is undone."""
+
+    path: Text = Field(
+        description="Where the file is written: an absolute path, or one that begins with "
+        "{run_dir}/ (see `upstream.run_dir`)."
+    )
+    format: FileFormat = Field(default="json", description="How the content is written.")
+    mode: Mode = Field(
+        default=0o600, description="Permissions: octal digits as text.", validate_default=False
+    )
+    env: EnvName | None = Field(
+        default=None, description="Environment variable that is set to the file's path."
+    )
+    base: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Content under the delivered values, which win over it.",
+    )
+    base_file: AbsolutePath | None = Field(
+        default=None,
+        description="A JSON file whose content goes under the delivered values, read when the "
+        "upstream is started. Only for `format: json`, and not together with `base`.",
+    )
+
+
+class MappingSettings(Model):
+    """Fields and files by name; both empty: only `env` is accepted."""
+
+    fields: dict[str, FieldMapping] = Field(
+        default_factory=dict, description="What each field of the init request becomes."
+    )
+    files: dict[str, FileMapping] = Field(
+        default_factory=dict, description="Files to write, by an id of your choice."
+    )
