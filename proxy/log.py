@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +70,15 @@ class TextFormatter(_Formatter):
 class Log:
     """The process's one log handler; `mask` may be exchanged while running."""
 
-    def __init__(self, level: str, form: str) -> None:
+    def __init__(self, level: str, form: str, stream: TextIO = sys.stderr) -> None:
         self.mask: Callable[[str], str] = str
         formatter = JsonFormatter if form == "json" else TextFormatter
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(formatter(self._masked))
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(formatter(self.masked))
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(level.upper())
 
-    def _masked(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """`text` as it may be shown, by the mask of the moment."""
         return self.mask(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -44,6 +44,7 @@ class Probe:
         self._statuses = frozenset(statuses)
         self._interval = interval
         self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self.last_failure: str | None = None  # why the most recent waiting attempt failed
         self._running: asyncio.Task[str | None] | None = None
 
     async def check(self) -> str | None:
@@ -60,7 +61,8 @@ class Probe:
         attempts = 0
         waiting = asyncio.create_task(self._until_passed(), name="readiness wait")
         try:
-            await asyncio.wait({waiting, exited}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {waiting, exited}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 end = exited.result()
                 raise ActivationError(f"the upstream {end.reason} before it was ready")
@@ -80,8 +82,6 @@ class Probe:
                     return attempts
                 self.last_failure = why
                 await asyncio.sleep(self._interval)
-
-    last_failure: str | None = None  # why the most recent attempt did not pass
 
     async def _alone(self) -> str | None:
         connector = self._connector()

@@ -28,12 +28,12 @@ class Redactor:
     def __init__(self, values: Iterable[str] = ()) -> None:
         wanted: set[str] = set()
         for value in values:
-            wanted.add(value)
-            wanted.add(value.strip())
+            if not value.strip():
+                continue  # blanks are everywhere and tell nothing
+            wanted.update((value, value.strip()))
             lines = value.splitlines()
             if len(lines) > 1:
                 wanted.update(p.strip() for p in lines if len(p.strip()) >= _SHORTEST_PART)
-        wanted.discard("")
         self._pattern = (
             re.compile("|".join(re.escape(v) for v in sorted(wanted, key=len, reverse=True)))
             if wanted

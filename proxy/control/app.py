@@ -1,0 +1,194 @@
+"""The control plane: the aiohttp application behind `/api/init`, `/health` and `/ready`.
+
+It reaches the network only through the relay, over socketpairs, so it sees no more than what the
+relay's strict parser let through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aiohttp import web
+
+from proxy.errors import (
+    ActivationError,
+    BodyTooLargeError,
+    ProxyError,
+    RequestError,
+    WrongKeyError,
+)
+from proxy.lifecycle.contract import InitStatus, parse_init_request
+from proxy.lifecycle.state import Lifecycle, State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from proxy.lifecycle.contract import InitRequest
+    from proxy.lifecycle.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+# An init request is a page of settings and keys; a megabyte is already generous.
+BODY_LIMIT: Final = 1024 * 1024
+# Seconds a poster may take to deliver that body.
+_BODY_TIMEOUT: Final = 30.0
+# Seconds a refused caller is asked to stay away: an activation takes about this long.
+_RETRY_AFTER: Final = "1"
+
+
+class Activation(Protocol):
+    """What the control plane needs of the activation."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    def admit(self) -> None: ...
+
+    async def activate(self, plan: Plan) -> None: ...
+
+
+class ControlPlane:
+    """Answers from the life cycle's state; the only writer is `POST /api/init`.
+
+    `key` is the bootstrap secret, None when init needs none, and a blank one refuses everybody.
+    `plan` makes a plan of a request (raises `InvalidFieldError`); `probe` tells why the upstream
+    is not ready, None when it is; `details` adds to `GET /api/init?details=true`.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifecycle: Lifecycle,
+        activation: Activation,
+        deferred: bool,
+        key: str | None,
+        plan: Callable[[InitRequest], Plan],
+        probe: Callable[[], Awaitable[str | None]],
+        details: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._activation = activation
+        self._deferred = deferred
+        self._key = key
+        self._plan = plan
+        self._probe = probe
+        self._details = details
+
+    def application(self) -> web.Application:
+        """The routes, as a table: method, path, handler. Only init asks for a key."""
+        app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_errors_as_json])
+        app.on_response_prepare.append(_plain_headers)
+        app.add_routes([web.get("/health", self.health), web.get("/ready", self.ready)])
+        if self._deferred:
+            app.add_routes(
+                [web.get("/api/init", self.status), web.post("/api/init", self.initialize)]
+            )
+        else:
+            app.add_routes([web.route("*", "/api/init", _not_deferred)])
+        return app
+
+    async def health(self, _request: web.Request) -> web.Response:
+        if self._lifecycle.state is State.READY and not self._activation.alive:
+            return _unavailable("the upstream is not running")
+        return web.json_response({"status": "ok"})
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        why = await self._unready()
+        return web.json_response({"status": "ready"}) if why is None else _unavailable(why)
+
+    async def _unready(self) -> str | None:
+        state = self._lifecycle.state
+        if state is State.WARMING:
+            return "warming up"
+        if state is State.DRAINING:
+            return "shutting down"
+        if state is State.READY:
+            return await self._probe()
+        # A dormant pod is Ready: pool controllers replace members that are not. Without a
+        # deferred init there is nothing to be claimed, and not started is not ready.
+        return None if self._deferred else "starting"
+
+    async def status(self, request: web.Request) -> web.Response:
+        body = self._status()
+        if request.query.get("details") in {"true", "1"}:
+            body |= self._details()
+        return web.json_response(body)
+
+    async def initialize(self, request: web.Request) -> web.Response:
+        """Checks in the contract's order: key, state, size, JSON, fields."""
+        self._check_key(request)
+        self._activation.admit()
+        plan = self._plan(parse_init_request(await _read_body(request)))
+        try:
+            await self._activation.activate(plan)
+        except ActivationError as error:
+            return web.json_response(self._status() | {"error": str(error)}, status=error.status)
+        return web.json_response(self._status())
+
+    def _status(self) -> dict[str, Any]:
+        status = InitStatus(state=self._lifecycle.reported, error=self._lifecycle.error)
+        return status.model_dump()
+
+    def _check_key(self, request: web.Request) -> None:
+        if self._key is None:
+            return
+        given = request.headers.getall("X-Init-API-Key", [])
+        # Bytes, because compare_digest takes no other non-ASCII; surrogateescape is how aiohttp
+        # decoded them. One header only: of two, somebody else may have checked the other.
+        right = hmac.compare_digest(
+            (given[0] if given else "").encode("utf-8", "surrogateescape"),
+            self._key.encode("utf-8", "surrogateescape"),
+        )
+        if not (right and len(given) == 1 and self._key.strip()):
+            raise WrongKeyError("X-Init-API-Key is missing or wrong")
+
+
+async def _read_body(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLargeError(f"the body is larger than {BODY_LIMIT} bytes") from None
+    except TimeoutError:
+        raise RequestError(f"the body did not arrive within {_BODY_TIMEOUT:g} s") from None
+    except web.RequestPayloadError:
+        raise RequestError("cannot read the body: its encoding is broken") from None
+
+
+async def _not_deferred(_request: web.Request) -> web.Response:
+    detail = "this server does not run with deferred_init: true; it has no init to post"
+    return web.json_response({"detail": detail}, status=404)
+
+
+def _unavailable(detail: str) -> web.Response:
+    return web.json_response({"detail": detail}, status=503, headers={"Retry-After": _RETRY_AFTER})
+
+
+@web.middleware
+async def _errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ProxyError as error:
+        if error.status == 503:
+            return _unavailable(str(error))
+        return web.json_response({"detail": str(error)}, status=error.status)
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        detail = f"{request.path} does not take {request.method}, only {allowed}"
+        return web.json_response({"detail": detail}, status=405, headers={"Allow": allowed})
+    except web.HTTPException as error:
+        return web.json_response({"detail": error.reason}, status=error.status)
+    except Exception as error:
+        logger.exception("cannot answer", extra={"path": request.path})
+        detail = f"internal error: {type(error).__name__}"
+        return web.json_response({"detail": detail}, status=500)
+
+
+async def _plain_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.pop("Server", None)  # which versions we run is nobody's business
+    response.headers["Cache-Control"] = "no-store"

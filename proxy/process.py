@@ -1,0 +1,71 @@
+"""What the proxy's own process needs of the kernel: privacy, and no zombies."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import resource
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Collection
+
+logger = logging.getLogger(__name__)
+
+# From <linux/prctl.h>
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+# Seconds until another look when one of our own children stands first in the line of the dead:
+# its owner waits for it and is about to.
+_OWNER_IS_SLOW: Final = 0.05
+
+
+def protect() -> None:
+    """Keep the keys in this process: no core dump, and no `/proc/<pid>/environ` for our own uid.
+
+    Agent code usually runs as the same user and could read both.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever a lost launcher leaves behind, so that it can be ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}, {value}): {os.strerror(code)}")
+
+
+class Reaper:
+    """Waits for children that nobody else waits for (PID 1 and subreapers inherit them).
+
+    `owned` names the pids that have an owner: a second `wait()` would take its exit code away.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, owned: Callable[[], Collection[int]]
+    ) -> None:
+        self._loop = loop
+        self._owned = owned
+        self._later: asyncio.TimerHandle | None = None
+
+    def reap(self) -> None:
+        """Call on every SIGCHLD; one signal may stand for many children."""
+        with contextlib.suppress(ChildProcessError):  # no children at all
+            while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if dead.si_pid in self._owned():
+                    if self._later is not None:
+                        self._later.cancel()
+                    self._later = self._loop.call_later(_OWNER_IS_SLOW, self.reap)
+                    return
+                os.waitpid(dead.si_pid, os.WNOHANG)
+                logger.debug("orphan reaped", extra={"pid": dead.si_pid})

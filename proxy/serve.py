@@ -1,0 +1,261 @@
+"""The composition root: builds every part, wires them, and owns their lifetimes.
+
+`Server.__init__` is the whole house on one screen; nothing else in the project knows more than
+one floor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvloop
+from aiohttp import web
+
+from proxy import __version__, process
+from proxy.activation.probe import Probe
+from proxy.activation.spawn import SpawnStarter
+from proxy.activation.transaction import Activator
+from proxy.control.app import ControlPlane
+from proxy.errors import ActivationError, ProxyError
+from proxy.lifecycle.contract import InitRequest
+from proxy.lifecycle.gate import Verdict, decide
+from proxy.lifecycle.plan import build_plan
+from proxy.lifecycle.redact import Redactor
+from proxy.lifecycle.state import Event, Lifecycle, State
+from proxy.relay import Relay
+from proxy.settings import UnixAddress
+
+if TYPE_CHECKING:
+    import socket
+
+    from proxy.lifecycle.plan import Plan
+    from proxy.log import Log
+    from proxy.settings import Settings
+
+logger = logging.getLogger(__name__)
+upstream_logger = logging.getLogger("upstream")
+
+# Connections that may wait to be accepted: a burst of watchers and probes, not a queue.
+_BACKLOG: Final = 1024
+# Seconds for the last bytes of a stopped upstream (WebSocket close frames) to reach the clients.
+_LAST_BYTES: Final = 1.0
+
+
+def run_server(settings: Settings, log: Log) -> int:
+    """Serve until told to stop; returns the process's exit code."""
+    process.protect()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Server(settings, log).run())
+
+
+class Server:
+    """One proxy: one listener, one upstream, one life cycle."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        upstream = settings.upstream
+        self._settings = settings
+        self._log = log
+        self._run_dir = upstream.run_dir or _private_run_dir()
+        self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # From the inside out: the state first, because everybody reads it ...
+        self._lifecycle = Lifecycle(State.WARMING if upstream.preload.enabled else State.DORMANT)
+        # ... then what brings an upstream up and keeps it up ...
+        self._starter = SpawnStarter(upstream, on_output=_log_output, environ=dict(os.environ))
+        self._probe = Probe(
+            base=upstream.url.base,
+            socket_path=upstream.url.socket_path,
+            path=upstream.ready.path,
+            statuses=upstream.ready.statuses,
+            interval=upstream.ready.interval,
+            timeout=upstream.ready.timeout,
+        )
+        self._activator = Activator(
+            lifecycle=self._lifecycle,
+            starter=self._starter,
+            probe=self._probe,
+            timeout=settings.init.timeout,
+            on_exit=upstream.on_exit,
+            on_plan=self._arm_redactor,
+            mask=log.masked,
+            on_fatal=self._ask_to_stop,
+        )
+        # ... then who answers for the proxy itself ...
+        key = settings.init.key
+        self._control = web.AppRunner(
+            ControlPlane(
+                lifecycle=self._lifecycle,
+                activation=self._activator,
+                deferred=settings.deferred_init,
+                key=key.get_secret_value() if key is not None else None,
+                plan=self._plan,
+                probe=self._probe.check,
+                details=self._details,
+            ).application(),
+            access_log=None,
+            # The relay closes idle clients; the control plane's end must not be first.
+            keepalive_timeout=settings.limits.idle_timeout * 2,
+            shutdown_timeout=_LAST_BYTES,
+        )
+        # ... and last the relay, which is the only one to face the network.
+        self._open_paths = frozenset(path.encode() for path in settings.gate.open_paths)
+        self._relay = Relay(
+            gate=self._gate,
+            dial=upstream.url.address,
+            control=self._connect_control,
+            limits=settings.limits,
+            trusted_proxies=settings.listen.trusted_proxies,
+        )
+        self._listener: asyncio.Server | None = None
+        self._cut = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve; returns the exit code once everything is closed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        process.adopt_orphans()
+        reaper = process.Reaper(loop, self._starter.owned_pids)
+        loop.add_signal_handler(signal.SIGCHLD, reaper.reap)
+        try:
+            await self._control.setup()
+            # Before the launcher: `/health` must answer at once, whatever warming takes.
+            await self._listen()
+            opening = asyncio.create_task(self._open(), name="open")
+            code = await self._stop
+            opening.cancel()
+        except ProxyError as error:
+            logger.critical("cannot serve", extra={"error": str(error)})
+            code = 1
+        await self._close()
+        return code
+
+    # Boot
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        address = self._settings.listen.address
+        try:
+            if isinstance(address, UnixAddress):
+                self._listener = await loop.create_unix_server(
+                    self._relay, address.path, backlog=_BACKLOG
+                )
+                bound = str(address)
+            else:
+                self._listener = await loop.create_server(
+                    self._relay, address.host, address.port, backlog=_BACKLOG
+                )
+                bound = _bound(self._listener.sockets[0])
+        except OSError as error:
+            raise ActivationError(f"cannot listen on {address}: {error}") from error
+        logger.info(
+            "listening",
+            extra={"address": bound, "version": __version__, "pid": os.getpid()},
+        )
+
+    async def _open(self) -> None:
+        try:
+            await self._starter.open()
+            self._starter.warmed.add_done_callback(self._warmed)
+            if not self._settings.deferred_init:
+                await self._activator.run(self._plan(InitRequest()))
+        except ProxyError as error:
+            logger.critical("cannot start", extra={"error": str(error)})
+            self._ask_to_stop(1)
+        except Exception:
+            logger.exception("cannot start")
+            self._ask_to_stop(1)
+
+    def _warmed(self, warmed: asyncio.Future[str | None]) -> None:
+        if self._lifecycle.state is State.WARMING and not warmed.cancelled():
+            self._lifecycle.apply(Event.WARMED)
+
+    # What the parts ask of each other
+
+    def _gate(self, _method: bytes, target: bytes) -> Verdict:
+        return decide(self._lifecycle.state, target, self._open_paths)
+
+    async def _connect_control(self, sock: socket.socket) -> None:
+        server = self._control.server
+        if server is None:
+            raise ProxyError("the control plane is not running")
+        await asyncio.get_running_loop().connect_accepted_socket(server, sock)
+
+    def _plan(self, request: InitRequest) -> Plan:
+        return build_plan(self._settings.upstream, request, run_dir=self._run_dir)
+
+    def _arm_redactor(self, plan: Plan) -> None:
+        self._log.mask = Redactor(plan.secrets)
+
+    def _details(self) -> dict[str, Any]:
+        return self._activator.progress.details(since=self._lifecycle.since)
+
+    # Shutdown
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if not self._stop.done():
+            logger.info("stopping", extra={"signal": signal.Signals(number).name})
+            self._stop.set_result(0)
+        else:
+            logger.warning("cutting", extra={"signal": signal.Signals(number).name})
+            self._cut.set()
+
+    def _ask_to_stop(self, code: int) -> None:
+        if not self._stop.done():
+            self._stop.set_result(code)
+
+    async def _close(self) -> None:
+        """Drain, then stop the upstream; a second signal skips to the end of both."""
+        self._lifecycle.apply(Event.DRAIN)
+        drain = asyncio.create_task(self._drain(), name="drain")
+        cut = asyncio.create_task(self._cut.wait(), name="second signal")
+        await asyncio.wait({drain, cut}, return_when=asyncio.FIRST_COMPLETED)
+        cut.cancel()
+        if not drain.done():
+            drain.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await drain
+            self._relay.abort()
+            await self._starter.kill()
+        self._relay.abort()
+        await self._starter.close()
+        await self._control.cleanup()
+        logger.info("stopped")
+
+    async def _drain(self) -> None:
+        # A running activation is undone at once; nobody can use what it would have started.
+        await asyncio.gather(
+            self._activator.interrupt(), self._relay.drain(self._settings.drain.grace)
+        )
+        self._stop_listening()
+        # The upstream closes its own WebSockets properly, through tunnels that are still open.
+        await self._activator.shutdown()
+        await self._relay.drain(_LAST_BYTES)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        address = self._settings.listen.address
+        if isinstance(address, UnixAddress):
+            Path(address.path).unlink(missing_ok=True)
+
+
+def _private_run_dir() -> str:
+    """A name nobody can guess or have made before; the launcher makes the directory."""
+    return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")
+
+
+def _bound(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _log_output(stream: str, line: str) -> None:
+    upstream_logger.info(line, extra={"stream": stream})

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness import ProxyProcess, echo_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.harness import Serve
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start a proxy: `await serve(settings, env={…})`; without settings, before the echo upstream.
+
+    Keyword arguments other than `env` are upstream settings. Everything is ended afterwards.
+    """
+    running: list[ProxyProcess] = []
+
+    async def start(
+        settings: dict[str, Any] | None = None,
+        *,
+        env: dict[str, str] | None = None,
+        **upstream: Any,
+    ) -> ProxyProcess:
+        proxy = ProxyProcess(settings or echo_settings(tmp_path, **upstream), tmp_path, env or {})
+        running.append(proxy)
+        return await proxy.start()
+
+    yield start
+    for proxy in running:
+        await proxy.close()
