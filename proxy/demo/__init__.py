@@ -1,0 +1,1 @@
+"""The embedded sample agent server, and the guided tour of the life cycle in front of it."""
