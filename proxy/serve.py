@@ -195,7 +195,7 @@ class Server:
         self._log.mask = Redactor(plan.secrets)
 
     def _details(self) -> dict[str, Any]:
-        return self._activator.progress.details(since=self._lifecycle.since)
+        return {"since": self._lifecycle.since} | self._activator.progress.details()
 
     # Shutdown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,3 +33,15 @@ class Progress:
         finally:
             self.timings[phase] = round(time.monotonic() - begun, 4)
             self.phase = None
+
+    def details(self) -> dict[str, Any]:
+        """The fields of `contract.InitDetails` that the activation knows; never an env value."""
+        started = self.started
+        return {
+            "phase": self.phase,
+            "attempt": self.attempt,
+            "timings": dict(self.timings),
+            "start": {"kind": started.kind, "why": started.why} if started else None,
+            "pid": started.pid if started and not started.exited.done() else None,
+            "restarts": self.restarts,
+        }

@@ -1,0 +1,148 @@
+"""Shutdown: what happens to requests, activations and the upstream between SIGTERM and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tests.harness import echo_settings
+from tests.test_contract_live import activated, pid_alive, until_dead
+
+if TYPE_CHECKING:
+    from tests.harness import ProxyProcess, Serve
+
+
+async def exists(path: Path) -> None:
+    async with asyncio.timeout(20):
+        while not path.exists():
+            await asyncio.sleep(0.01)
+
+
+async def slow_request(
+    proxy: ProxyProcess, tmp_path: Path
+) -> tuple[asyncio.Task[tuple[int, object]], Path]:
+    """A relayed request that is under way, and the file that lets it end."""
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    task = asyncio.create_task(proxy.get(f"/api/slow?until={gate}&started={started}"))
+    await exists(started)
+    return task, gate
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_dormant_proxy_stops_with_0_and_leaves_nothing(
+    serve: Serve, number: signal.Signals
+) -> None:
+    proxy = await serve()
+    proxy.process.send_signal(number)
+    assert await proxy.ended() == 0
+
+
+async def test_ready_proxy_stops_its_upstream_and_undoes_its_files(
+    serve: Serve, tmp_path: Path
+) -> None:
+    child = tmp_path / "child"
+    proxy = await serve()
+    await proxy.init({"env": {"ECHO_CHILD": str(child)}, "session_api_keys": ["k"]})
+    pid = (await proxy.get("/api/self"))[1]["pid"]
+    assert (tmp_path / "run").exists()
+    assert await proxy.stop() == 0
+    assert not pid_alive(pid)
+    await until_dead(int(child.read_text()))
+    assert not (tmp_path / "run").exists()
+
+
+async def test_draining_row_while_a_request_ends(serve: Serve, tmp_path: Path) -> None:
+    proxy = await activated(serve)
+    slow, gate = await slow_request(proxy, tmp_path)
+    proxy.process.terminate()
+    await proxy.logged(lambda line: line.get("state") == "draining")
+    assert (await proxy.get("/health"))[0] == 200
+    assert (await proxy.get("/ready"))[0] == 503
+    assert (await proxy.get("/api/init"))[0] == 200
+    assert (await proxy.init({}))[0] == 503
+    assert (await proxy.init({}, key="wrong"))[0] == 401
+    async with proxy.session.get(proxy.url + "/api/env") as answer:
+        assert answer.status == 503
+        assert answer.headers["Connection"].lower() == "close"
+        assert "Retry-After" in answer.headers
+    assert not slow.done()
+    gate.touch()
+    assert await slow == (200, {"slow": True})
+    assert await proxy.ended() == 0
+
+
+async def test_request_that_outlives_the_grace_is_cut(serve: Serve, tmp_path: Path) -> None:
+    settings = echo_settings(tmp_path)
+    settings["drain"]["grace"] = 0.2
+    proxy = await activated(serve, settings=settings)
+    slow, _gate = await slow_request(proxy, tmp_path)
+    proxy.process.terminate()
+    assert await proxy.ended() == 0
+    with pytest.raises(aiohttp.ClientError):
+        await slow
+
+
+async def test_second_signal_cuts_at_once(serve: Serve, tmp_path: Path) -> None:
+    proxy = await serve(stop_grace=600)
+    await proxy.init({"env": {"ECHO_STUBBORN": "1"}})
+    pid = (await proxy.get("/api/self"))[1]["pid"]
+    slow, _gate = await slow_request(proxy, tmp_path)
+    proxy.process.terminate()
+    await proxy.logged(lambda line: line.get("state") == "draining")
+    proxy.process.terminate()
+    assert await proxy.ended() == 0
+    with pytest.raises(aiohttp.ClientError):
+        await slow
+    assert not pid_alive(pid)
+
+
+async def test_stubborn_upstream_is_killed_after_its_grace(serve: Serve) -> None:
+    proxy = await serve(stop_grace=0.2)
+    await proxy.init({"env": {"ECHO_STUBBORN": "1"}})
+    pid = (await proxy.get("/api/self"))[1]["pid"]
+    assert await proxy.stop() == 0
+    assert not pid_alive(pid)
+
+
+async def test_shutdown_during_an_activation_undoes_it(serve: Serve, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    proxy = await serve()
+    body = {"env": {"ECHO_NEVER_READY": "1", "ECHO_CHILD": str(child)}, "session_api_keys": ["k"]}
+    post = asyncio.create_task(proxy.init(body))
+    await exists(child)
+    proxy.process.terminate()
+    assert (await post)[0] == 503
+    assert await proxy.ended() == 0
+    await until_dead(int(child.read_text()))
+    assert not (tmp_path / "run").exists()
+
+
+async def test_shutdown_during_a_restart_ends_it(serve: Serve, tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    settings = echo_settings(tmp_path)
+    command = settings["upstream"]["command"]
+    script.write_text(Path(command[1]).read_text())
+    command[1] = str(script)
+    proxy = await activated(serve, settings=settings)
+    script.write_text("import sys; sys.exit('never again')")
+    pid = (await proxy.get("/api/self"))[1]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    await proxy.logged(lambda line: line.get("message") == "restart failed")
+    assert await proxy.stop() == 0
+
+
+async def test_killed_proxy_takes_its_upstream_along(serve: Serve, tmp_path: Path) -> None:
+    proxy = await activated(serve)
+    pid = (await proxy.get("/api/self"))[1]["pid"]
+    proxy.process.kill()
+    assert await proxy.ended() == -signal.SIGKILL
+    await until_dead(pid)
+    async with asyncio.timeout(20):
+        while (tmp_path / "run").exists():
+            await asyncio.sleep(0.01)
