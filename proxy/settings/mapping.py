@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from proxy.settings.values import AbsolutePath, EnvName, Mode, Text  # noqa: TC001  pydantic
+from proxy.settings.values import EnvName, Mode, Text  # noqa: TC001  pydantic
 
 FieldKind = Literal["text", "texts", "objects", "variables"]
 
@@ -87,10 +87,12 @@ class FileMapping(Model):
         default_factory=dict,
         description="Content under the delivered values, which win over it.",
     )
-    base_file: AbsolutePath | None = Field(
+    base_file: Text | None = Field(
         default=None,
-        description="A JSON file whose content goes under the delivered values, read when the "
-        "upstream is started. Only for `format: json`, and not together with `base`.",
+        description="A JSON file whose content goes under `base` and the delivered values, read "
+        "when the upstream is started; it need not exist. A relative path starts at the "
+        "upstream's working directory; ${NAME:-path} takes the path from the upstream's "
+        "environment. Only for `format: json`.",
     )
 
 

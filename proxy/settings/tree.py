@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from proxy.settings.mapping import MappingSettings, Model
+from proxy.settings.profiles import OPENHANDS
 from proxy.settings.values import (
     AbsolutePath,
     Address,
@@ -172,6 +173,11 @@ class UpstreamSettings(Model):
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."
     )
+
+    @property
+    def fields_and_files(self) -> MappingSettings:
+        """The mapping in force: the profile's, or the one that was written down."""
+        return OPENHANDS if self.profile == "openhands" else self.mapping
 
 
 class GateSettings(Model):

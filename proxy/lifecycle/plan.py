@@ -1,0 +1,176 @@
+"""The plan: everything that an activation will do to the world, decided before any of it is done.
+
+Pure: settings and init request in, names and bytes out. The environment of the upstream comes
+about in this order, the later winning:
+
+    inherited - base_unset + base_env - unset + env
+
+*Inherited* is the launcher's own environment. `base_unset` keeps the proxy's secrets out of it, the
+bootstrap key above all: the upstream sees an `OH_SECRET_KEY` only if `secret_key` was delivered or
+follows from the session keys. `unset` removes what would override a delivered field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.errors import InvalidFieldError
+from proxy.lifecycle.jsontext import dotted, walk
+from proxy.lifecycle.mapping import PlannedFile, Unfit, overridden, planned_files, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from proxy.lifecycle.contract import InitRequest
+    from proxy.settings import MappingSettings, UpstreamSettings
+
+__all__ = ["Plan", "PlannedFile", "build_plan"]
+
+# The proxy's own: its key, its mode and its settings.
+PROXY_OWN: Final = ("OH_SECRET_KEY", "OH_DEFERRED_INIT", "PROXY_*")
+
+# Values that are masked in everything the upstream says. A key is, whatever its length. An
+# ordinary variable (`1`, `true`, `/tmp`) would take ordinary words out of the log, so it must be
+# long enough for a credential, or be called like one.
+_MASKED_LENGTH: Final = 8
+_MASKED_LENGTH_IF_SECRET: Final = 4
+_SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+_KEY_FIELDS: Final = ("session_api_keys", "secret_key", "previous_secret_keys")
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """What to start, with which environment and files. Its repr shows names, never values.
+
+    `unset` and `base_unset` hold names and shell patterns (as `fnmatch`). `secrets` are the values
+    to mask in whatever is shown to anybody.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str | None
+    base_env: dict[str, str]
+    base_unset: tuple[str, ...]
+    env: dict[str, str]
+    unset: tuple[str, ...]
+    files: tuple[PlannedFile, ...]
+    run_dir: str
+    secrets: frozenset[str]
+
+    def __repr__(self) -> str:
+        files = [file.path for file in self.files]
+        return (
+            f"<Plan {self.argv[0]!r} env={sorted(self.env)} unset={list(self.unset)}"
+            f" files={files} run_dir={self.run_dir!r}>"
+        )
+
+
+def build_plan(upstream: UpstreamSettings, request: InitRequest, *, run_dir: str) -> Plan:
+    """Decide what `request` does to `upstream`; `run_dir` is where its files may go.
+
+    Raises `InvalidFieldError` with every fault at once: a field that is not mapped, a variable
+    that is not the caller's to set, a value that the mapping cannot carry.
+    """
+    mapping = upstream.fields_and_files
+    delivered = request.delivered()
+    _default_secret_key(upstream, delivered)
+    environment = request.environment()
+    faults = [*_unmapped(mapping, delivered), *_reserved(mapping, environment)]
+    if faults:
+        raise _refusal(faults)
+    try:
+        mapped = _mapped(mapping, delivered)
+        into_files = delivered if request.env is None else {**delivered, "env": environment}
+        files = planned_files(mapping, into_files, run_dir)
+    except Unfit as error:
+        raise _refusal([str(error)]) from None
+    named = {to.env: file.path for to, file in zip(mapping.files.values(), files, strict=True)}
+    named_files = {name: path for name, path in named.items() if name is not None}
+    return Plan(
+        argv=tuple(upstream.command),
+        cwd=upstream.cwd,
+        base_env=dict(upstream.env),
+        base_unset=(*upstream.deny_env, *PROXY_OWN),
+        env={**environment, **mapped, **named_files},
+        unset=tuple(sorted({n for f in delivered for n in overridden(mapping.fields[f])})),
+        files=files,
+        run_dir=run_dir,
+        secrets=frozenset(_secrets(delivered, environment)),
+    )
+
+
+def _default_secret_key(upstream: UpstreamSettings, delivered: dict[str, Any]) -> None:
+    """The first session key, unless the deployment gives the upstream a key of its own.
+
+    Said here and not left to the server, whose oldest releases do not know the rule.
+    """
+    to = upstream.fields_and_files.fields.get("secret_key")
+    if to is not None and to.env not in upstream.env and "session_api_keys" in delivered:
+        delivered.setdefault("secret_key", delivered["session_api_keys"][0])
+
+
+def _refusal(faults: list[str]) -> InvalidFieldError:
+    return InvalidFieldError(f"cannot accept the init request: {'; '.join(faults)}")
+
+
+def _mapped(mapping: MappingSettings, delivered: Mapping[str, Any]) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for name, value in delivered.items():
+        to = mapping.fields[name]
+        made |= variables(name, value, to, to.env)
+    return made
+
+
+def _unmapped(mapping: MappingSettings, delivered: Mapping[str, Any]) -> Iterator[str]:
+    for name in delivered:
+        to = mapping.fields.get(name)
+        if to is None or (to.env is None and to.file is None):
+            yield f"{name}: not mapped for this upstream"
+
+
+def _reserved(mapping: MappingSettings, environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables of the caller's that the proxy sets itself, or that would override a field."""
+    for name in environment:
+        place = dotted(("env", name))
+        owner = next(
+            (
+                field
+                for field, to in mapping.fields.items()
+                if any(fnmatchcase(name, pattern) for pattern in overridden(to))
+            ),
+            None,
+        )
+        if owner is not None:
+            yield f"{place}: cannot be set here, only as {owner}"
+        elif any(fnmatchcase(name, pattern) for pattern in PROXY_OWN):
+            yield f"{place}: is reserved for the proxy"
+        elif any(name == file.env for file in mapping.files.values()):
+            yield f"{place}: is set by the proxy"
+
+
+def _secrets(delivered: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
+    for name in _KEY_FIELDS:
+        for _, value in walk(delivered.get(name)):
+            if isinstance(value, str):
+                yield from _spellings(value)
+    for name, value in environment.items():
+        shortest = _MASKED_LENGTH_IF_SECRET if _SECRET_NAME.search(name) else _MASKED_LENGTH
+        if len(value) >= shortest:
+            yield from _spellings(value)
+    for name in ("webhooks", "telemetry"):
+        for _, value in walk(delivered.get(name)):
+            if isinstance(value, str) and len(value) >= _MASKED_LENGTH:
+                yield from _spellings(value)
+                # `Bearer x`: the x also by itself.
+                yield from (part for part in value.split() if len(part) >= _MASKED_LENGTH)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """`value`, and how it looks inside JSON and Python text."""
+    yield value
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield repr(value)[1:-1]
