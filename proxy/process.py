@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import resource
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,10 +26,10 @@ _OWNER_IS_SLOW: Final = 0.05
 def protect() -> None:
     """Keep the keys in this process: no core dump, and no `/proc/<pid>/environ` for our own uid.
 
-    Agent code usually runs as the same user and could read both.
+    Agent code usually runs as the same user and could read both. (A core limit of 0 would be
+    inherited by the upstream, which is not ours to limit.)
     """
     _prctl(_PR_SET_DUMPABLE, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def adopt_orphans() -> None:

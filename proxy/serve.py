@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import tempfile
 import uuid
 from pathlib import Path
@@ -24,18 +25,16 @@ from proxy.activation.probe import Probe
 from proxy.activation.spawn import SpawnStarter
 from proxy.activation.transaction import Activator
 from proxy.control.app import ControlPlane
-from proxy.errors import ActivationError, ProxyError
+from proxy.errors import ProxyError
 from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.gate import Verdict, decide
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
+from proxy.listen import bound_address, close_listener, open_listener
 from proxy.relay import Relay
-from proxy.settings import UnixAddress
 
 if TYPE_CHECKING:
-    import socket
-
     from proxy.lifecycle.plan import Plan
     from proxy.log import Log
     from proxy.settings import Settings
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 upstream_logger = logging.getLogger("upstream")
 
-# Connections that may wait to be accepted: a burst of watchers and probes, not a queue.
-_BACKLOG: Final = 1024
 # Seconds for the last bytes of a stopped upstream (WebSocket close frames) to reach the clients.
 _LAST_BYTES: Final = 1.0
 
@@ -114,6 +111,7 @@ class Server:
             trusted_proxies=settings.listen.trusted_proxies,
         )
         self._listener: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
         self._cut = asyncio.Event()
 
     async def run(self) -> int:
@@ -141,23 +139,17 @@ class Server:
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        address = self._settings.listen.address
-        try:
-            if isinstance(address, UnixAddress):
-                self._listener = await loop.create_unix_server(
-                    self._relay, address.path, backlog=_BACKLOG
-                )
-                bound = str(address)
-            else:
-                self._listener = await loop.create_server(
-                    self._relay, address.host, address.port, backlog=_BACKLOG
-                )
-                bound = _bound(self._listener.sockets[0])
-        except OSError as error:
-            raise ActivationError(f"cannot listen on {address}: {error}") from error
+        self._socket = open_listener(self._settings.listen.address)
+        self._listener = await (
+            loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
+        )(self._relay, sock=self._socket)
         logger.info(
             "listening",
-            extra={"address": bound, "version": __version__, "pid": os.getpid()},
+            extra={
+                "address": bound_address(self._socket),
+                "version": __version__,
+                "pid": os.getpid(),
+            },
         )
 
     async def _open(self) -> None:
@@ -242,19 +234,13 @@ class Server:
     def _stop_listening(self) -> None:
         if self._listener is not None:
             self._listener.close()
-        address = self._settings.listen.address
-        if isinstance(address, UnixAddress):
-            Path(address.path).unlink(missing_ok=True)
+        if self._socket is not None:
+            close_listener(self._socket)
 
 
 def _private_run_dir() -> str:
     """A name nobody can guess or have made before; the launcher makes the directory."""
     return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")
-
-
-def _bound(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _log_output(stream: str, line: str) -> None:

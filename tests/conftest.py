@@ -8,7 +8,7 @@ import pytest
 from tests.harness import ProxyProcess, echo_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from tests.harness import Serve
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Start a proxy: `await serve(settings, env={…})`; without settings, before the echo upstream.
 
-    Keyword arguments other than `env` are upstream settings. Everything is ended afterwards.
+    Keyword arguments other than `env` and `prefix` (a command to run it by) are upstream settings.
+    Everything is ended afterwards.
     """
     running: list[ProxyProcess] = []
 
@@ -26,9 +27,11 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         settings: dict[str, Any] | None = None,
         *,
         env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
         **upstream: Any,
     ) -> ProxyProcess:
-        proxy = ProxyProcess(settings or echo_settings(tmp_path, **upstream), tmp_path, env or {})
+        chosen = settings or echo_settings(tmp_path, **upstream)
+        proxy = ProxyProcess(chosen, tmp_path, env or {}, prefix)
         running.append(proxy)
         return await proxy.start()
 

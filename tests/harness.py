@@ -14,7 +14,7 @@ import aiohttp
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     Serve = Callable[..., Awaitable["ProxyProcess"]]
 
@@ -35,7 +35,14 @@ def clean_environment(**extra: str) -> dict[str, str]:
 class ProxyProcess:
     """`python -m proxy serve` with a settings file; its log lines are in `log` as they come."""
 
-    def __init__(self, settings: dict[str, Any], directory: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        directory: Path,
+        env: dict[str, str],
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self._prefix = prefix
         self.config = directory / "proxy.yaml"
         self.config.write_text(yaml.safe_dump(settings))
         self.log: list[dict[str, Any]] = []
@@ -58,7 +65,7 @@ class ProxyProcess:
 
     async def start(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy", "serve", "--config", str(self.config),
+            *self._prefix, sys.executable, "-m", "proxy", "serve", "--config", str(self.config),
             stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=self._env, limit=2**22,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read())

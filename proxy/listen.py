@@ -1,0 +1,87 @@
+"""The listening socket: TCP of either family, or a Unix socket that takes over from a dead one."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import ProxyError
+from proxy.settings import UnixAddress
+
+if TYPE_CHECKING:
+    from proxy.settings import TcpAddress
+
+# Connections that may wait to be accepted: a burst of watchers and probes, not a queue.
+_BACKLOG: Final = 1024
+
+
+def open_listener(address: TcpAddress | UnixAddress) -> socket.socket:
+    """Bind and listen. Raises `ProxyError` naming the address."""
+    try:
+        if isinstance(address, UnixAddress):
+            return _unix(address.path)
+        return _tcp(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ProxyError(f"cannot listen on {address}: {reason}") from error
+
+
+def close_listener(sock: socket.socket) -> None:
+    """Close, and remove the name of a Unix socket."""
+    path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
+    sock.close()
+    if path:
+        Path(path).unlink(missing_ok=True)
+
+
+def bound_address(sock: socket.socket) -> str:
+    """Where clients reach it, with the port that the kernel chose."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tcp(address: TcpAddress) -> socket.socket:
+    family, _, _, _, place = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    # [::] means every address of the pod: a cluster may probe by IPv4 and route by IPv6.
+    both = address.host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        place[:2],  # type: ignore[arg-type]  # host and port, whatever the family
+        family=family,
+        backlog=_BACKLOG,
+        dualstack_ipv6=both,
+    )
+
+
+def _unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or _answers(path):
+                raise
+            # Left behind by a predecessor that was killed: nobody listens there.
+            Path(path).unlink()
+            sock.bind(path)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: str) -> bool:
+    if not Path(path).is_socket():
+        return True  # a file of somebody's: not ours to remove
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+    return True

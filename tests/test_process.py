@@ -1,0 +1,109 @@
+"""The proxy among other processes: as PID 1, with orphans, with a lost launcher, with spies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness import KEY
+from tests.test_contract_live import READY, activated, until_dead
+
+if TYPE_CHECKING:
+    from tests.harness import ProxyProcess, Serve
+
+
+def children_of(pid: int) -> list[int]:
+    """Living and dead children, by /proc: a zombie counts until it is waited for."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    below = children_of(pid)
+    return below + [each for child in below for each in descendants_of(child)]
+
+
+async def launcher_of(proxy: ProxyProcess) -> int:
+    async with asyncio.timeout(20):
+        while not (found := children_of(proxy.process.pid)):
+            await asyncio.sleep(0.01)
+    return found[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a process namespace needs root")
+async def test_as_pid_1_it_reaps_orphans_and_stops_with_0(serve: Serve, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    proxy = await serve(prefix=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    assert (await proxy.init({"env": {"ECHO_CHILD": str(child)}})) == (200, READY)
+    (first,) = children_of(proxy.process.pid)
+    # The grandchild has a session of its own and loses its parent with the upstream.
+    assert int(child.read_text()) > 1
+    before = len(descendants_of(first))
+    assert before == 3  # launcher, upstream, grandchild
+    os.kill(first, signal.SIGTERM)
+    assert await proxy.ended() == 0
+
+
+async def test_orphans_of_the_upstream_are_reaped_while_it_runs(serve: Serve) -> None:
+    proxy = await activated(serve)
+    for _ in range(5):
+        await proxy.get("/api/orphan")
+    upstream = (await proxy.get("/api/self"))[1]["pid"]
+    launcher = await launcher_of(proxy)
+    async with asyncio.timeout(20):
+        while children_of(launcher) != [upstream]:
+            await asyncio.sleep(0.01)
+
+
+async def test_killed_launcher_takes_the_upstream_along_and_is_replaced(
+    serve: Serve, tmp_path: Path
+) -> None:
+    child = tmp_path / "child"
+    proxy = await serve()
+    body = {"env": {"ECHO_CHILD": str(child)}, "session_api_keys": ["session"]}
+    assert await proxy.init(body) == (200, READY)
+    first = (await proxy.get("/api/self"))[1]["pid"]
+    straggler = int(child.read_text())
+    os.kill(await launcher_of(proxy), signal.SIGKILL)
+    await proxy.logged(lambda line: line.get("cause") == "UPSTREAM_DIED")
+    await until_dead(first)
+    await until_dead(straggler)
+    await proxy.until("ready")
+    assert (await proxy.get("/api/env"))[1]["OH_SESSION_API_KEYS_0"] == "session"
+    assert await proxy.stop() == 0
+    assert not (tmp_path / "run").exists()
+
+
+def readable_by_the_same_user(path: str) -> bool:
+    """Whether a process of our user without any privilege (agent code, say) can read `path`."""
+    powerless = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    return (
+        subprocess.run([*powerless, "cat", path], capture_output=True, check=False).returncode == 0
+    )
+
+
+async def test_nobody_of_the_same_user_can_read_the_proxys_secrets(serve: Serve) -> None:
+    proxy = await serve(env={"OH_SECRET_KEY": KEY})
+    launcher = await launcher_of(proxy)
+    await proxy.init({})
+    upstream = (await proxy.get("/api/self"))[1]["pid"]
+    assert readable_by_the_same_user(f"/proc/{upstream}/environ")  # an ordinary process
+    for pid in (proxy.process.pid, launcher):
+        assert not readable_by_the_same_user(f"/proc/{pid}/environ")
+        assert KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    for pid in (launcher, upstream):
+        assert KEY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
