@@ -1,0 +1,98 @@
+"""The controller's end of the wire: JSON lines, version 1, as `proxy.launcher.wire` has them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from proxy.errors import LauncherError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERSION: Final = 1
+# Bytes of one line of the launcher's. Its longest is the exit event with its tail of 4 KiB.
+_LINE_LIMIT: Final = 1024 * 1024
+
+
+class Link(asyncio.Protocol):
+    """One connection to a launcher: `call` operations, events go to `on_event`.
+
+    `closed` is done when the connection has ended, whoever ended it.
+    """
+
+    def __init__(self, on_event: Callable[[dict[str, Any]], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._on_event = on_event
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection was made, be it over or not: its transport owns the socket."""
+        return self._transport is not None or self.closed.done()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = rest
+        if len(rest) > _LINE_LIMIT:
+            self.close()
+        for line in lines:
+            self._received(bytes(line))
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._transport = None
+        for reply in self._calls.values():
+            if not reply.done():
+                reply.set_exception(LauncherError("cannot reach the launcher: it is gone"))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    async def call(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Send an operation and await its answer.
+
+        Cancelling the wait does not take the operation back. Raises `LauncherError` with the
+        launcher's own words.
+        """
+        if self._transport is None:
+            raise LauncherError(f"cannot {op}: the launcher is gone")
+        number = next(self._numbers)
+        reply = asyncio.get_running_loop().create_future()
+        self._calls[number] = reply
+        message = {"id": number, "op": op, "version": VERSION, **fields}
+        self._transport.write(json.dumps(message).encode() + b"\n")
+        try:
+            answer: dict[str, Any] = await reply
+        finally:
+            del self._calls[number]
+        if not answer.get("ok"):
+            raise LauncherError(str(answer.get("error", f"cannot {op}: the launcher refused")))
+        return answer
+
+    def close(self) -> None:
+        """End the connection; what was sent before still arrives."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _received(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            self.close()  # not a launcher
+            return
+        if "event" in message:
+            self._on_event(message)
+            return
+        reply = self._calls.get(message.get("id"))
+        # An answer nobody awaits belongs to a call that was cancelled.
+        if reply is not None and not reply.done():
+            reply.set_result(message)

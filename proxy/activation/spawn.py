@@ -1,0 +1,275 @@
+"""Starts upstreams through a launcher that is a child of the proxy, in the same container.
+
+The launcher (`proxy/launcher`) runs with the upstream's interpreter where there is one, else with
+ours, and hears us through one end of a socket pair. That connection is also the watch: when either
+side dies, however it dies, the other sees its end at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import signal
+import sys
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.activation.interpreter import find_interpreter
+from proxy.activation.process import LauncherProcess
+from proxy.activation.starter import Exit, Started
+from proxy.errors import LauncherError
+from proxy.lifecycle.plan import PROXY_OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from proxy.lifecycle.plan import Plan
+    from proxy.settings import UpstreamSettings
+
+logger = logging.getLogger(__name__)
+
+# Seconds over the grace for a stop to be answered: twice 5 s for the killed to go, then the files.
+_STOP_MARGIN: Final = 20.0
+_NOTHING_PRELOADED: Final = "nothing is preloaded"
+
+
+class SpawnStarter:
+    """The `Starter` for `upstream.activation: spawn`.
+
+    `on_output(stream, line)` gets every line of the upstream's, unmasked; `on_warming(done, total)`
+    the progress of a preload. `environ` is the proxy's environment, which the launcher and the
+    upstream inherit without the proxy's own variables.
+    """
+
+    def __init__(
+        self,
+        upstream: UpstreamSettings,
+        *,
+        on_output: Callable[[str, str], None],
+        environ: Mapping[str, str],
+        on_warming: Callable[[int, int], None] | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._upstream = upstream
+        self._on_output = on_output
+        self._on_warming = on_warming
+        self._environ = _without(environ, PROXY_OWN)
+        self._opening: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._launcher: LauncherProcess | None = None
+        self._running: dict[int, asyncio.Future[Exit]] = {}
+        self._ended_early: dict[int, Exit] = {}
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self.warmed: asyncio.Future[str | None] = loop.create_future()
+
+    def __repr__(self) -> str:
+        pid = self._launcher.pid if self._launcher is not None else None
+        return f"<SpawnStarter launcher={pid} running={list(self._running)}>"
+
+    def owned_pids(self) -> frozenset[int]:
+        """Children of the proxy that are waited for here and nowhere else."""
+        return frozenset() if self._launcher is None else frozenset({self._launcher.pid})
+
+    async def open(self) -> None:
+        """Start the launcher and tell it what to prepare. Raises `LauncherError`."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name="open launcher")
+        await asyncio.shield(self._opening)
+
+    async def start(self, plan: Plan) -> Started:
+        """Write the plan's files and start the upstream. Raises `LauncherError`, all undone.
+
+        A cancelled start may yet succeed; `stop` ends what it began.
+        """
+        await self.open()
+        self._ended_early.clear()
+        answer = await self._call(
+            "start",
+            **_base(plan.argv, plan.cwd, plan.base_env, plan.base_unset),
+            env=plan.env,
+            unset=list(plan.unset),
+            files=[
+                {
+                    "path": file.path,
+                    "content": base64.b64encode(file.content).decode(),
+                    "mode": file.mode,
+                    "base_file": file.base_file,
+                }
+                for file in plan.files
+            ],
+            run_dir=plan.run_dir,
+        )
+        pid = answer["pid"]
+        return Started(pid=pid, kind=answer["kind"], why=answer["why"], exited=self._exited(pid))
+
+    async def stop(self) -> None:
+        """TERM, `stop_grace`, KILL, stragglers, undo the files. Raises `LauncherError`."""
+        await self._stop(self._upstream.stop_grace)
+
+    async def kill(self) -> None:
+        """As `stop`, without grace; shortens a stop that is under way."""
+        await self._stop(0)
+
+    async def close(self) -> None:
+        """Stop, and end the launcher. What goes wrong is logged."""
+        await _cancel(self._opening)
+        try:
+            await self.stop()
+        except LauncherError as error:
+            logger.error("cannot stop the upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
+        await _cancel(self._watching)
+        if self._launcher is not None:
+            await self._launcher.end()
+            self._launcher = None
+
+    # The launcher's life
+
+    async def _open(self) -> None:
+        self._launcher = await self._launch()
+        self._watching = asyncio.create_task(self._watch(self._launcher), name="watch launcher")
+        upstream, preload = self._upstream, self._upstream.preload
+        preloads = bool(preload.modules or preload.plan)
+        await self._call(
+            "prepare",
+            **_base(upstream.command, upstream.cwd, upstream.env, (*upstream.deny_env, *PROXY_OWN)),
+            grace=upstream.stop_grace,
+            preload=preload.model_dump(mode="json") if preloads else None,
+        )
+        if not preloads:
+            self._warm(_NOTHING_PRELOADED)
+
+    async def _launch(self) -> LauncherProcess:
+        error: Exception | None = None
+        for executable in self._interpreters():
+            try:
+                self._launcher = LauncherProcess(executable, self._environ, self._event)
+                hello = await self._launcher.connect()
+            except (LauncherError, OSError) as failure:
+                error = failure
+                logger.warning(
+                    "cannot run the launcher",
+                    extra={"interpreter": executable, "error": str(failure)},
+                )
+                await self._discard()
+            except asyncio.CancelledError:
+                await self._discard()
+                raise
+            else:
+                logger.info(
+                    "launcher started",
+                    extra={"launcher": hello["pid"], "interpreter": executable}
+                    | {"python": hello["python"]},
+                )
+                return self._launcher
+        raise LauncherError(f"cannot start the launcher: {error}")
+
+    async def _discard(self) -> None:
+        if self._launcher is not None:
+            await self._launcher.end()
+            self._launcher = None
+
+    def _interpreters(self) -> Iterable[str]:
+        """The upstream's interpreter, then ours."""
+        upstream = self._upstream
+        env = _without(self._environ, upstream.deny_env) | upstream.env
+        found = find_interpreter(upstream.command, env, upstream.cwd)
+        return dict.fromkeys(filter(None, (found, sys.executable)))
+
+    async def _watch(self, launcher: LauncherProcess) -> None:
+        """See the launcher's end, and let nothing of its upstream outlive it."""
+        await asyncio.shield(launcher.link.closed)
+        # The kernel has killed the leader (PDEATHSIG). Its group keeps its number while it lives.
+        for pid in self._running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        how = await launcher.wait()
+        reason = f"the launcher {how}"
+        logger.error("launcher lost", extra={"reason": reason})
+        exit_ = Exit(code=128 + signal.SIGKILL, reason=f"was killed because {reason}")
+        for exited in self._running.values():
+            if not exited.done():
+                exited.set_result(exit_)
+        self._running.clear()
+        self._warm(reason)
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    # What is said
+
+    async def _call(self, op: str, **fields: Any) -> dict[str, Any]:
+        if self._launcher is None:
+            raise LauncherError(f"cannot {op}: there is no launcher")
+        return await self._launcher.link.call(op, **fields)
+
+    async def _stop(self, grace: float) -> None:
+        launcher = self._launcher
+        if launcher is None or launcher.link.closed.done():
+            return
+        try:
+            async with asyncio.timeout(grace + _STOP_MARGIN):
+                await launcher.link.call("stop", grace=grace)
+        except TimeoutError:
+            await launcher.end()
+            raise LauncherError("cannot stop: the launcher did not answer") from None
+
+    def _event(self, message: dict[str, Any]) -> None:
+        match message["event"]:
+            case "output":
+                self._on_output(message["stream"], message["line"])
+            case "exit":
+                self._ended(message)
+            case "warming" if self._on_warming is not None:
+                self._on_warming(message["done"], message["total"])
+            case "warm":
+                self._warm(None)
+            case "cold":
+                self._warm(message["why"])
+
+    def _ended(self, message: dict[str, Any]) -> None:
+        pid = message["pid"]
+        exit_ = Exit(code=message["code"], reason=message["reason"], tail=message["tail"])
+        exited = self._running.pop(pid, None)
+        if exited is None:
+            # The answer to `start` has been read but not yet acted on.
+            self._ended_early[pid] = exit_
+        elif not exited.done():
+            exited.set_result(exit_)
+
+    def _exited(self, pid: int) -> asyncio.Future[Exit]:
+        exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        early = self._ended_early.pop(pid, None)
+        if early is None:
+            self._running[pid] = exited
+        else:
+            exited.set_result(early)
+        return exited
+
+    def _warm(self, why_not: str | None) -> None:
+        if not self.warmed.done():
+            self.warmed.set_result(why_not)
+
+
+def _base(
+    argv: Iterable[str], cwd: str | None, env: Mapping[str, str], unset: Iterable[str]
+) -> dict[str, Any]:
+    return {"argv": list(argv), "cwd": cwd, "base_env": dict(env), "base_unset": list(unset)}
+
+
+def _without(env: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
+    patterns = tuple(patterns)
+    return {
+        name: value
+        for name, value in env.items()
+        if not any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: whoever awaited the task has reported it

@@ -1,0 +1,267 @@
+"""Writes the plan's files, all or none, and undoes them exactly.
+
+A file appears by rename, complete and with its final mode; it is never wider than that for a
+moment. What stood at its path before (a file, a symbolic link) is kept beside it under a hidden
+name and put back by rename, so content, mode, owner and times return as they were. Directories
+made on the way are removed again when empty; the run directory with all that is in it when it
+was made here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from .errors import LaunchError, cause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .spec import FileSpec
+
+BASE_LIMIT = 16 * 1024 * 1024  # bytes read of a base file
+
+
+class Files:
+    """The files of one start. `write` them all, `undo` them all."""
+
+    def __init__(self) -> None:
+        self._undo: list[tuple[str, Callable[[], None]]] = []
+
+    @property
+    def written(self) -> bool:
+        """Whether there is something to undo."""
+        return bool(self._undo)
+
+    def write(self, files: list[FileSpec], run_dir: str | None, cwd: str | None) -> None:
+        """Make `run_dir` and write `files`; relative paths start at `cwd`.
+
+        Raises `LaunchError` with everything undone.
+        """
+        try:
+            if run_dir is not None:
+                self._make_run_dir(_absolute(run_dir, cwd))
+            for file in files:
+                path = _absolute(file.path, cwd)
+                try:
+                    content = _content(file, cwd)
+                    self._make_parents(os.path.dirname(path))
+                    self._replace(path, content, file.mode)
+                except OSError as error:
+                    raise LaunchError("cannot write %s: %s" % (path, cause(error))) from None
+        except LaunchError as error:
+            self._undo_after(error)
+            raise
+
+    def undo(self) -> None:
+        """Take everything back, the latest first.
+
+        Raises `LaunchError` naming what could not be undone; that much is tried again next time.
+        """
+        kept: list[tuple[str, Callable[[], None]]] = []
+        faults: list[str] = []
+        while self._undo:
+            path, action = self._undo.pop()
+            try:
+                action()
+            except OSError as error:
+                kept.insert(0, (path, action))
+                faults.append("cannot undo %s: %s" % (path, cause(error)))
+        self._undo = kept
+        if faults:
+            raise LaunchError("; ".join(faults))
+
+    def _undo_after(self, error: LaunchError) -> None:
+        try:
+            self.undo()
+        except LaunchError as second:
+            raise LaunchError("%s; %s" % (error, second)) from None
+
+    def _make_run_dir(self, path: str) -> None:
+        try:
+            self._make_parents(os.path.dirname(path))
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                self._adopt_run_dir(path)
+            else:
+                self._undo.append((path, lambda: _remove_tree(path)))
+                os.chmod(path, 0o700)  # a umask may have taken bits away
+        except OSError as error:
+            raise LaunchError("cannot make %s: %s" % (path, cause(error))) from None
+
+    def _adopt_run_dir(self, path: str) -> None:
+        """Use a directory that was there, if it is ours alone to use; its mode comes back."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(fd)
+            if status.st_uid != os.geteuid():
+                raise LaunchError("cannot use %s: it belongs to uid %d" % (path, status.st_uid))
+            before = stat.S_IMODE(status.st_mode)
+            os.fchmod(fd, 0o700)
+        finally:
+            os.close(fd)
+        self._undo.append((path, lambda: os.chmod(path, before)))
+
+    def _make_parents(self, path: str) -> None:
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o700)
+            self._undo.append((directory, _directory_remover(directory)))
+
+    def _replace(self, path: str, content: bytes, mode: int) -> None:
+        hidden = "%s/.%s.%s" % (os.path.dirname(path), _short(path), os.urandom(8).hex())
+        new, old = hidden + ".new", hidden + ".old"
+        try:
+            _write_new(new, content, mode)
+            if _keep(path, old):
+                self._undo.append((path, lambda: _put_back(old, path)))
+            else:
+                self._undo.append((path, lambda: _remove(path)))
+            os.rename(new, path)
+        except BaseException:
+            _remove(new)
+            raise
+        _sync_directory(path)
+
+
+def _absolute(path: str, cwd: str | None) -> str:
+    return os.path.abspath(os.path.join(cwd or os.getcwd(), path))
+
+
+def _short(path: str) -> str:
+    """The file's name, shortened so that the hidden name stays under the limit of 255 bytes."""
+    return os.path.basename(path)[:32]
+
+
+def _content(file: FileSpec, cwd: str | None) -> bytes:
+    """The bytes to write: with a base file, its top-level keys lie under the delivered ones."""
+    if file.base_file is None:
+        return file.content
+    base_path = _absolute(file.base_file, cwd)
+    merged = _base(base_path)
+    delivered = _object(file.content)
+    if delivered is None:
+        raise LaunchError(
+            "cannot merge %s with %s: the delivered content is not a JSON object"
+            % (file.path, base_path)
+        )
+    merged.update(delivered)
+    return json.dumps(merged, indent=2).encode() + b"\n"
+
+
+def _base(path: str) -> dict[str, object]:
+    """The object in the JSON file `path`; a missing file counts as an empty object."""
+    try:
+        # Not blocking: a FIFO in this place must not stop the launcher.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise LaunchError("cannot read base file %s: %s" % (path, cause(error))) from None
+    with open(fd, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise LaunchError("cannot read base file %s: it is not a regular file" % path)
+        content = stream.read(BASE_LIMIT + 1)
+    if len(content) > BASE_LIMIT:
+        raise LaunchError("cannot read base file %s: over %d bytes" % (path, BASE_LIMIT))
+    value = _object(content)
+    if value is None:
+        raise LaunchError("cannot read base file %s: it is not a JSON object" % path)
+    return value
+
+
+def _object(content: bytes) -> dict[str, object] | None:
+    try:
+        value = json.loads(content.decode())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write_new(path: str, content: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(path, flags, mode & 0o600), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fchmod(stream.fileno(), mode)  # exact: a umask may have taken bits away
+        os.fsync(stream.fileno())
+
+
+def _keep(path: str, old: str) -> bool:
+    """Keep what is at `path` under the name `old`; False when there is nothing."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        raise LaunchError("cannot write %s: it is not a regular file" % path)
+    try:
+        os.link(path, old, follow_symlinks=False)
+    except OSError:
+        os.rename(path, old)  # a file system without hard links
+    return True
+
+
+def _put_back(old: str, path: str) -> None:
+    os.rename(old, path)
+    # Where both still are one file (the new one never came), rename does nothing.
+    _remove(old)
+    _sync_directory(path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    else:
+        _sync_directory(path)
+
+
+def _directory_remover(path: str) -> Callable[[], None]:
+    def remove() -> None:
+        try:
+            os.rmdir(path)
+        except OSError:
+            # Not empty: the upstream keeps something there. Not there: it was removed already.
+            if not os.path.isdir(path) and os.path.lexists(path):
+                raise
+
+    return remove
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a directory with its content, following no symbolic link."""
+    if not os.path.lexists(path):
+        return
+    for directory, subdirectories, names in os.walk(path, topdown=False, onerror=_raise):
+        for name in names:
+            os.unlink(os.path.join(directory, name))
+        for name in subdirectories:
+            entry = os.path.join(directory, name)
+            (os.unlink if os.path.islink(entry) else os.rmdir)(entry)
+    os.rmdir(path)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _sync_directory(path: str) -> None:
+    """Make a rename in the directory of `path` last; best effort, some file systems refuse."""
+    try:
+        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)

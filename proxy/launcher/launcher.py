@@ -1,0 +1,177 @@
+"""The launcher's operations, one at a time, in the order in which the controller sent them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from collections import deque
+
+from .children import Children
+from .errors import LaunchError, cause
+from .loop import Loop
+from .prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
+from .process import Upstream
+from .spec import Base, Spec, grace
+from .wire import VERSION, Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+GRACE = 10.0  # seconds from TERM to KILL when the controller has not said otherwise
+FLUSH_LIMIT = 1.0  # seconds for the last messages to leave
+USAGE = "usage: launcher --fd N (a connected socket)"
+
+
+class Launcher:
+    def __init__(self, loop: Loop, fd: int) -> None:
+        self._loop = loop
+        self._queue: deque[dict[str, Any]] = deque()
+        self._grace = GRACE
+        self._told_to_end = False
+        self._operations = {"prepare": self._prepare, "start": self._start, "stop": self._stop}
+        self._session = Session(loop, fd, self._received)
+        self._upstream = Upstream(loop, Children(loop), self._session)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.on_signal(number, self._end)
+
+    def serve(self) -> None:
+        """Work until the controller is gone or a signal says so; nothing is left behind."""
+        self._session.send(
+            {
+                "event": "hello",
+                "version": VERSION,
+                "pid": os.getpid(),
+                "python": "%d.%d.%d" % sys.version_info[:3],
+                "executable": sys.executable,
+                "running": None,
+            }
+        )
+        while not self._ending():
+            if self._upstream.left_over:
+                _report(self._upstream.sweep)
+            elif self._queue:
+                self._session.send(self._answer(self._queue.popleft()))
+            else:
+                self._loop.run_until(
+                    lambda: self._queue or self._upstream.left_over or self._ending()
+                )
+        _report(lambda: self._upstream.stop(self._grace))
+        self._loop.run_until(lambda: self._session.flushed, FLUSH_LIMIT)
+
+    def _ending(self) -> bool:
+        return self._told_to_end or self._session.gone
+
+    def _end(self) -> None:
+        if self._ending():
+            self._upstream.hurry(0)  # told twice: now
+        self._told_to_end = True
+
+    def _received(self, message: dict[str, Any]) -> None:
+        self._queue.append(message)
+        if message.get("op") == "stop":
+            # A stop that is under way may be shortened, and only shortened, by a later one.
+            try:
+                self._upstream.hurry(grace(message, self._grace))
+            except LaunchError:
+                pass  # answered in its turn
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        number = message.get("id")
+        op = message.get("op")
+        try:
+            return dict(self._carry_out(message), id=number, ok=True)
+        except LaunchError as error:
+            text = str(error)
+        except Exception as error:  # noqa: BLE001  the controller is told, the launcher lives on
+            text = "internal error %s in %s" % (type(error).__name__, _place(error))
+        if not text.startswith("cannot "):
+            known = isinstance(op, str) and op in self._operations
+            text = "cannot %s: %s" % (op if known else "serve a command", text)
+        return {"id": number if _is_number(number) else None, "ok": False, "error": text}
+
+    def _carry_out(self, message: dict[str, Any]) -> dict[str, Any]:
+        op = message.get("op")
+        if not _is_number(message.get("id")):
+            raise LaunchError("id must be a number")
+        if message.get("version", VERSION) != VERSION:
+            raise LaunchError("the version spoken here is %d" % VERSION)
+        if not isinstance(op, str) or op not in self._operations:
+            raise LaunchError("unknown op")
+        return self._operations[op](message)
+
+    def _prepare(self, message: dict[str, Any]) -> dict[str, Any]:
+        Base(message)
+        self._grace = grace(message, self._grace)
+        if message.get("preload") is not None:
+            self._upstream.cold_because = "no fork server"
+            event = {"event": "cold", "why": self._upstream.cold_because}
+            self._loop.later(0, lambda: self._session.send(event))  # after the answer
+        return {}
+
+    def _start(self, message: dict[str, Any]) -> dict[str, Any]:
+        return self._upstream.start(Spec(message))
+
+    def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._upstream.stop(grace(message, self._grace))
+        return {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _place(error: BaseException) -> str:
+    """Module and line of a fault of ours; a traceback could quote values."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return "%s:%d" % (os.path.basename(trace.tb_frame.f_code.co_filename), trace.tb_lineno)
+
+
+def _report(action: Any) -> None:
+    """Do what nobody awaits an answer of; say on stderr what failed."""
+    try:
+        action()
+    except LaunchError as error:
+        _say(str(error))
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, ("launcher: %s\n" % text).encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody listens any more
+
+
+def _open_standard_descriptors() -> None:
+    """Make 0, 1 and 2 exist, so that no pipe of ours gets such a number."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the controller at descriptor N of `--fd N`; returns the exit code."""
+    if len(arguments) != 2 or arguments[0] != "--fd" or not arguments[1].isdigit():
+        _say(USAGE)
+        return 2
+    fd = int(arguments[1])
+    _open_standard_descriptors()
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            _say("cannot use descriptor %d: it is not a socket" % fd)
+            return 2
+    except OSError as error:
+        _say("cannot use descriptor %d: %s" % (fd, cause(error)))
+        return 2
+    # Agent code often runs as our user: it must not read our environment or memory.
+    prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    Launcher(Loop(), fd).serve()
+    return 0

@@ -1,0 +1,155 @@
+"""Drains stdout and stderr: lines for the controller, the last 100 KiB of stderr kept.
+
+The end of a process is not the end of its pipes: a grandchild may hold them open. So nothing here
+waits for end of file. `drain` takes what is in the pipes at this moment, which after a death is
+everything that the dead process wrote.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .loop import Loop
+
+TAIL_LIMIT = 100 * 1024  # bytes of stderr kept
+LINE_LIMIT = 8 * 1024  # bytes; a longer line is passed on in pieces
+EXCERPT_LINES = 20  # of the tail, in the exit event
+EXCERPT_LIMIT = 4 * 1024  # bytes of the tail, in the exit event
+_CHUNK = 65536
+_DRAIN_LIMIT = 1024 * 1024  # bytes: a survivor that never stops writing must not hold up the exit
+
+
+class Output:
+    """The two pipes of one upstream. `emit(stream, line)` gets every line, without its newline."""
+
+    def __init__(self, loop: Loop, emit: Callable[[str, str], None]) -> None:
+        self._loop = loop
+        self._emit = emit
+        self._pipes: list[_Pipe] = []
+        self._paused = False
+        self.tail = bytearray()
+
+    def open(self) -> tuple[int, int]:
+        """Make the pipes; returns the descriptors to be the upstream's stdout and stderr.
+
+        The caller closes these two.
+        """
+        ends = []
+        for stream in ("stdout", "stderr"):
+            read, write = os.pipe()
+            os.set_blocking(read, False)
+            self._pipes.append(_Pipe(read, stream))
+            ends.append(write)
+        self._watch()
+        return ends[0], ends[1]
+
+    def pause(self) -> None:
+        """Read no more until `resume`: the upstream will wait in its writes."""
+        if not self._paused:
+            self._paused = True
+            for pipe in self._pipes:
+                self._loop.unwatch(pipe.fd)
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._watch()
+
+    def drain(self) -> None:
+        """Pass on what is in the pipes now, an unfinished last line included."""
+        for pipe in list(self._pipes):
+            taken = 0
+            while taken < _DRAIN_LIMIT:
+                count = self._read(pipe)
+                if not count:
+                    break
+                taken += count
+            self._flush(pipe)
+
+    def close(self) -> None:
+        for pipe in list(self._pipes):
+            self._close(pipe)
+
+    def excerpt(self) -> str:
+        """The last lines of stderr."""
+        lines = bytes(self.tail[-EXCERPT_LIMIT:]).splitlines()
+        return b"\n".join(lines[-EXCERPT_LINES:]).decode("utf-8", "replace")
+
+    def _watch(self) -> None:
+        for pipe in self._pipes:
+            self._loop.watch(pipe.fd, READ, self._reader(pipe))
+
+    def _reader(self, pipe: _Pipe) -> Callable[[int], None]:
+        def read(_events: int) -> None:
+            self._read(pipe)
+
+        return read
+
+    def _read(self, pipe: _Pipe) -> int:
+        """Read once; returns the number of bytes, 0 when there is nothing now or ever."""
+        try:
+            data = os.read(pipe.fd, _CHUNK)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._close(pipe)
+            return 0
+        if pipe.stream == "stderr":
+            self.tail += data
+            del self.tail[:-TAIL_LIMIT]
+        pipe.pending += data
+        self._split(pipe)
+        return len(data)
+
+    def _split(self, pipe: _Pipe) -> None:
+        lines = pipe.pending.split(b"\n")
+        pipe.pending = lines.pop()
+        for line in lines:
+            self._pass_on(pipe.stream, line)
+        while len(pipe.pending) > LINE_LIMIT:
+            piece = _piece(pipe.pending)
+            del pipe.pending[: len(piece)]
+            self._emit(pipe.stream, piece.decode("utf-8", "replace"))
+
+    def _pass_on(self, stream: str, line: bytearray) -> None:
+        while len(line) > LINE_LIMIT:
+            piece = _piece(line)
+            del line[: len(piece)]
+            self._emit(stream, piece.decode("utf-8", "replace"))
+        self._emit(stream, line.rstrip(b"\r").decode("utf-8", "replace"))
+
+    def _flush(self, pipe: _Pipe) -> None:
+        if pipe.pending:
+            line, pipe.pending = pipe.pending, bytearray()
+            self._pass_on(pipe.stream, line)
+
+    def _close(self, pipe: _Pipe) -> None:
+        if pipe in self._pipes:
+            self._pipes.remove(pipe)
+            self._loop.unwatch(pipe.fd)
+            os.close(pipe.fd)
+            self._flush(pipe)
+
+
+class _Pipe:
+    __slots__ = ("fd", "pending", "stream")
+
+    def __init__(self, fd: int, stream: str) -> None:
+        self.fd = fd
+        self.stream = stream
+        self.pending = bytearray()
+
+
+def _piece(line: bytearray) -> bytes:
+    """The first piece of a long line, cut at a space where there is one in its second half.
+
+    Whoever masks secrets line by line sees words whole that way.
+    """
+    cut = line.rfind(b" ", LINE_LIMIT // 2, LINE_LIMIT)
+    return bytes(line[: cut + 1 if cut >= 0 else LINE_LIMIT])

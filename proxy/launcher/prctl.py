@@ -1,0 +1,24 @@
+"""The three process attributes that only prctl(2) can set.
+
+ctypes is the only way to it in the standard library. An interpreter without ctypes cannot run the
+launcher: it would leave orphans behind, so the import error is let out and the controller takes
+another interpreter.
+"""
+
+import ctypes
+import os
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_prctl.restype = ctypes.c_int
+
+
+def prctl(option: int, value: int) -> None:
+    """Set one attribute of the calling process; raises `OSError`."""
+    if _prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,160 @@
+"""Starts and stops the one upstream.
+
+Seam for warm starts: `Upstream.forkserver` is None, or an object with
+
+    refusal(spec) -> str | None        why this start cannot be warm; None when it can
+    fork(spec, stdout, stderr) -> int  pid of the upstream
+
+`fork` returns once the upstream is a child of the launcher, leader of a session and group of its
+own, its stdout and stderr the given descriptors (which stay the caller's). It must not run the
+event loop: between the fork and `Children.watch` here nobody may reap. It raises `LaunchError`
+when the fork server fails; the upstream is started cold then, with that text as the reason. The
+files of `spec` are written before either is called. The fork server's own process must be under
+`Children.watch`, which spares it from `Children.sweep`, and must hold no copy of the pipes or of
+the controller's descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from .child import run
+from .children import POLL, group_lives, send_signal
+from .errors import LaunchError
+from .files import Files
+from .output import Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from .children import Children
+    from .loop import Loop
+    from .spec import Spec
+    from .wire import Session
+
+    class ForkServer(Protocol):
+        def refusal(self, spec: Spec) -> str | None: ...
+        def fork(self, spec: Spec, stdout: int, stderr: int) -> int: ...
+
+
+KILL_LIMIT = 5.0  # seconds for a killed leader to go; longer means stuck in the kernel
+
+
+class Upstream:
+    """At most one run at a time; `pid` is None when none lives.
+
+    `left_over` is true while something of a run that ended by itself may live on.
+    """
+
+    def __init__(self, loop: Loop, children: Children, session: Session) -> None:
+        self._loop = loop
+        self._children = children
+        self._session = session
+        self._files = Files()
+        self._output = Output(loop, self._emit)
+        self._stopping: float | None = None  # when the grace of the running stop ends
+        self.forkserver: ForkServer | None = None
+        self.cold_because = "nothing is preloaded"
+        self.pid: int | None = None
+        self.left_over = False
+        session.on_drained = self._output.resume
+
+    def start(self, spec: Spec) -> dict[str, Any]:
+        """All or nothing; returns what the controller is answered. Raises `LaunchError`."""
+        if self.pid is not None:
+            raise LaunchError("process %d is running" % self.pid)
+        self.clear()
+        self._files.write(spec.files, spec.run_dir, spec.cwd)
+        try:
+            self.pid, why = self._run(spec)
+        except LaunchError:
+            self._output.close()
+            self._files.undo()
+            raise
+        self._children.watch(self.pid, self._died)
+        return {"pid": self.pid, "kind": "cold" if why else "warm", "why": why}
+
+    def stop(self, grace: float) -> None:
+        """TERM to the group, `grace` seconds, KILL to the group, KILL to every straggler, undo.
+
+        Raises `LaunchError` naming what could not be ended or undone.
+        """
+        if self.pid is not None:
+            self._end_group(self.pid, grace)
+        self.clear()
+
+    def hurry(self, grace: float) -> None:
+        """Let the running stop, if any, wait at most `grace` seconds from this moment."""
+        if self._stopping is not None:
+            self._stopping = min(self._stopping, time.monotonic() + grace)
+
+    def clear(self) -> None:
+        """Remove every trace of the last run: processes first, then files."""
+        self.sweep()
+        self._files.undo()
+
+    def sweep(self) -> None:
+        self.left_over = False
+        self._children.sweep()
+        self._output.close()
+
+    def _run(self, spec: Spec) -> tuple[int, str | None]:
+        """Start warm, or else cold: the pid, and why it was not warm."""
+        self._output = Output(self._loop, self._emit)
+        self._session.on_drained = self._output.resume
+        stdout, stderr = self._output.open()
+        try:
+            why = self.cold_because
+            if self.forkserver is not None:
+                why = self.forkserver.refusal(spec) or ""
+                if not why:
+                    try:
+                        return self.forkserver.fork(spec, stdout, stderr), None
+                    except LaunchError as error:
+                        why = str(error)
+            env = spec.environment(os.environb)
+            return run(spec.argv, spec.cwd, env, stdout, stderr), why
+        finally:
+            os.close(stdout)
+            os.close(stderr)
+
+    def _end_group(self, group: int, grace: float) -> None:
+        self._stopping = time.monotonic() + grace
+        self._output.resume()  # a writer that waits for us could not end in good order
+        send_signal(-group, signal.SIGTERM)
+        # Members whose parent lives in another session end without a signal to us, so look again.
+        while group_lives(group) and time.monotonic() < self._stopping:
+            self._loop.turn(POLL)
+        send_signal(-group, signal.SIGKILL)
+        ended = self._loop.run_until(lambda: self.pid is None, KILL_LIMIT)
+        self._stopping = None
+        if not ended:
+            raise LaunchError("process %d does not end after SIGKILL" % group)
+
+    def _died(self, code: int, reason: str) -> None:
+        """The leader has ended. It is still a zombie here, so its group's number is its own."""
+        pid, self.pid = self.pid, None
+        if self._stopping is None and pid is not None:
+            # By itself: nothing of this run may be alive in the next one.
+            send_signal(-pid, signal.SIGKILL)
+            self.left_over = True
+        self._output.drain()
+        self._session.send(
+            {
+                "event": "exit",
+                "pid": pid,
+                "code": code,
+                "reason": reason,
+                "tail": self._output.excerpt(),
+            }
+        )
+
+    def _emit(self, stream: str, line: str) -> None:
+        if not self._session.congested:
+            self._session.send({"event": "output", "stream": stream, "line": line})
+        elif self._stopping is None:
+            self._session.send({"event": "output", "stream": stream, "line": line})
+            self._output.pause()
