@@ -67,7 +67,7 @@ class Upstream:
         if self.pid is not None:
             raise LaunchError("process %d is running" % self.pid)
         self.clear()
-        self._files.write(spec.files, spec.run_dir, spec.cwd)
+        self._files.write(spec.located_files(os.environb), spec.run_dir, spec.cwd)
         try:
             self.pid, why = self._run(spec)
         except LaunchError:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import fnmatch
 import math
+import re
 
 from .errors import LaunchError
 
@@ -17,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+_VARIABLE = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 GRACE_LIMIT = 86400.0  # seconds; longer is a mistake
 
@@ -61,11 +64,34 @@ class Spec(Base):
 
     def environment(self, inherited: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Inherited - base_unset + base_env - unset + env; the unset ones are patterns."""
-        result = _without(inherited, self.base_unset)
-        result.update({raw(name): raw(value) for name, value in self.base_env.items()})
-        result = _without(result, self.unset)
+        result = _without(self._before(inherited), self.unset)
         result.update({raw(name): raw(value) for name, value in self.env.items()})
         return result
+
+    def located_files(self, inherited: Mapping[bytes, bytes]) -> list[FileSpec]:
+        """The files, with `${NAME}` and `${NAME:-default}` in `base_file` replaced.
+
+        The environment is the one before anything was delivered: what the deployment had set. A
+        variable that is unset or empty gives the default; an empty path means no base file.
+        """
+        before = self._before(inherited)
+        return [_located(file, before) for file in self.files]
+
+    def _before(self, inherited: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        result = _without(inherited, self.base_unset)
+        result.update({raw(name): raw(value) for name, value in self.base_env.items()})
+        return result
+
+
+def _located(file: FileSpec, env: Mapping[bytes, bytes]) -> FileSpec:
+    if file.base_file is None:
+        return file
+
+    def value(found: re.Match[bytes]) -> bytes:
+        return env.get(found[1]) or found[2] or b""
+
+    path = _VARIABLE.sub(value, raw(file.base_file)).decode("utf-8", "surrogateescape")
+    return FileSpec(file.path, file.content, file.mode, path or None)
 
 
 def raw(text: str) -> bytes:
