@@ -1,5 +1,7 @@
 """Settings: one typed tree from YAML file, environment and command line."""
 
+from proxy.settings.addresses import ServerUrl, TcpAddress, UnixAddress
+from proxy.settings.load import load_settings
 from proxy.settings.mapping import FieldMapping, FileMapping, MappingSettings
 from proxy.settings.tree import (
     DrainSettings,
@@ -13,7 +15,6 @@ from proxy.settings.tree import (
     Settings,
     UpstreamSettings,
 )
-from proxy.settings.values import ServerUrl, TcpAddress, UnixAddress
 
 __all__ = [
     "DrainSettings",
@@ -32,4 +33,5 @@ __all__ = [
     "TcpAddress",
     "UnixAddress",
     "UpstreamSettings",
+    "load_settings",
 ]

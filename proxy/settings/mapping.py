@@ -6,9 +6,9 @@ accepted; `env` (plain variables) always is.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from proxy.settings.values import EnvName, Mode, Text  # noqa: TC001  pydantic
 
@@ -39,6 +39,24 @@ class Model(BaseModel):
     """Base of every part of the tree: frozen, and an unknown key is a fault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_block(cls, data: Any) -> Any:
+        """A section, list or mapping whose lines are all commented out is an empty one."""
+        if not isinstance(data, dict):
+            return data
+        return {
+            key: value
+            for key, value in data.items()
+            if value is not None or not cls._can_be_empty(key)
+        }
+
+    @classmethod
+    def _can_be_empty(cls, key: str) -> bool:
+        info = cls.model_fields.get(key)
+        default = info.get_default(call_default_factory=True) if info is not None else None
+        return isinstance(default, Model) or default in ((), {})
 
 
 class FieldMapping(Model):
@@ -89,8 +107,8 @@ class FileMapping(Model):
     )
     base_file: Text | None = Field(
         default=None,
-        description="A JSON file whose content goes under `base` and the delivered values, read "
-        "when the upstream is started; it need not exist. A relative path starts at the "
+        description="A JSON file whose top-level members go under `base` and the delivered values, "
+        "read when the upstream is started; it need not exist. A relative path starts at the "
         "upstream's working directory; ${NAME:-path} takes the path from the upstream's "
         "environment. Only for `format: json`.",
     )

@@ -18,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from proxy.settings.addresses import ServerUrl, TcpAddress
 from proxy.settings.mapping import MappingSettings, Model
 from proxy.settings.profiles import OPENHANDS
 from proxy.settings.values import (
@@ -29,9 +30,7 @@ from proxy.settings.values import (
     RequestPath,
     Seconds,
     SecondsOrZero,
-    ServerUrl,
     Status,
-    TcpAddress,
     Text,
     Url,
 )
@@ -67,6 +66,14 @@ Modules = Annotated[
 ]
 
 
+def _key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    # A blank key is kept: it refuses everybody. Any other must be what a header can carry.
+    if text.strip() and (text != text.strip() or not text.isprintable()):
+        raise ValueError("has white space around it or control characters, which no header carries")
+    return key
+
+
 class ListenSettings(Model):
     address: Address = Field(
         default=TcpAddress("0.0.0.0", 8000),  # noqa: S104  kubelet probes reach the pod's address
@@ -81,7 +88,7 @@ class ListenSettings(Model):
 
 
 class InitSettings(Model):
-    key: SecretStr | None = Field(
+    key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(
         default=None,
         description="What X-Init-API-Key must be (also from OH_SECRET_KEY). A blank key refuses "
         "everybody.",
@@ -119,6 +126,10 @@ class PreloadSettings(Model):
         default=60.0,
         description="Seconds the preload may take; after that the upstream is started cold.",
     )
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.modules) or self.plan is not None
 
 
 class UpstreamSettings(Model):

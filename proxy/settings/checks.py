@@ -1,0 +1,99 @@
+"""The rules between keys, over a tree whose keys are each right by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.settings.addresses import TcpAddress
+from proxy.settings.faults import Fault
+from proxy.settings.mapcheck import check_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.settings.tree import Settings
+
+# The gate decides about these before it looks at open_paths (lifecycle/gate.py).
+_OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
+
+
+def check(settings: Settings) -> Iterator[Fault]:
+    """Every fault, located at the key that is most likely to be the wrong one."""
+    yield from _key(settings)
+    yield from _upstream(settings)
+    yield from _gate(settings)
+    yield from check_mapping(settings.upstream.mapping)
+
+
+def _key(settings: Settings) -> Iterator[Fault]:
+    init, address = settings.init, settings.listen.address
+    if settings.deferred_init and init.key is None and not init.allow_without_key:
+        if address.loopback:
+            return
+        yield Fault(
+            ("init", "key"),
+            f"is not set, and whoever reaches {address} first could claim the pod",
+            "set it (OH_SECRET_KEY), listen on 127.0.0.1 or a Unix socket, or set "
+            "init.allow_without_key: true",
+            about=(("deferred_init",), ("init",), ("listen", "address")),
+        )
+
+
+def _upstream(settings: Settings) -> Iterator[Fault]:
+    upstream = settings.upstream
+    if _same(settings.listen.address, upstream.url.address):
+        yield Fault(
+            ("upstream", "url"),
+            f"is the proxy's own listener, {settings.listen.address}",
+            "the upstream needs a port or socket of its own",
+            about=(("listen", "address"), ("upstream", "url")),
+        )
+    if upstream.profile != "none" and (upstream.mapping.fields or upstream.mapping.files):
+        yield Fault(
+            ("upstream", "mapping"),
+            f"has no effect with upstream.profile: {upstream.profile}",
+            "set upstream.profile: none, or leave the mapping out",
+            about=(("upstream", "profile"),),
+        )
+    if upstream.preload.plan is not None and upstream.preload.modules not in ((), "auto"):
+        yield Fault(
+            ("upstream", "preload", "modules"),
+            "cannot be a list when upstream.preload.plan names one",
+            "leave one of the two out",
+            about=(("upstream", "preload"),),
+        )
+    if upstream.run_dir is not None and not upstream.run_dir.strip("/"):
+        yield Fault(
+            ("upstream", "run_dir"), "cannot be /", "it is removed when an activation is undone"
+        )
+
+
+def _same(listen: object, dial: object) -> bool:
+    """Whether a connection to `dial` would arrive at `listen`."""
+    if not isinstance(listen, TcpAddress) or not isinstance(dial, TcpAddress):
+        return listen == dial
+    if listen.port != dial.port:
+        return False
+    local = dial.loopback and (listen.wildcard or listen.loopback)
+    return listen.host == dial.host or local or dial.wildcard
+
+
+def _gate(settings: Settings) -> Iterator[Fault]:
+    for index, path in enumerate(settings.gate.open_paths):
+        if path in _OWN_PATHS:
+            yield Fault(
+                ("gate", "open_paths", index), f"{path} is answered by the proxy in every state"
+            )
+        elif "?" in path:
+            yield Fault(
+                ("gate", "open_paths", index),
+                "must be a path without a query",
+                "a query is allowed with every open path",
+            )
+    limits = settings.limits
+    if limits.target_length >= limits.head_size:
+        yield Fault(
+            ("limits", "target_length"),
+            f"must be less than limits.head_size ({limits.head_size}): the target is in the head",
+            about=(("limits",),),
+        )
