@@ -1,0 +1,40 @@
+"""What one client may cost: sizes, counts and seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Bytes a transport may hold for a slow peer before the other side is paused. With the read that
+# is under way (at most 256 KiB) it bounds what one direction of a connection can cost.
+HIGH_WATER: Final = 64 * 1024
+
+# Bytes that a client may send ahead (pipelined requests, early tunnel data) before it is paused.
+HELD: Final = 64 * 1024
+
+# A body behind a refusal is read and thrown away up to here to keep the connection.
+DISCARDED: Final = 64 * 1024
+
+# After a last answer the client gets this long, and this many bytes, to stop sending and read it
+# (a close with unread bytes is a reset, which would take the answer away from it).
+LINGER_SECONDS: Final = 2.0
+LINGER_BYTES: Final = 4 * 1024 * 1024
+
+# A closing connection whose peer reads nothing more is cut after this long.
+FLUSH_SECONDS: Final = 30.0
+
+# Upstream heads: not the client's doing, so a plain generous bound.
+RESPONSE_HEAD: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`limits.*` of the settings: bytes, counts and seconds."""
+
+    head_size: int = 65536
+    header_count: int = 128
+    target_length: int = 16384
+    head_timeout: float = 10
+    idle_timeout: float = 120
+    connections: int = 10000
+    connect_timeout: float = 5

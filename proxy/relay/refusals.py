@@ -1,0 +1,51 @@
+"""Answers that the relay gives itself."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from proxy.lifecycle.gate import Verdict
+
+if TYPE_CHECKING:
+    from proxy.relay.head import RequestHead
+
+_JSON: Final = "application/json"
+
+
+class Refusal(NamedTuple):
+    """What a refused request is told; the status of a gate's refusal is 503."""
+
+    body: bytes
+    content_type: str = _JSON
+
+
+def detail(text: str) -> bytes:
+    return json.dumps({"detail": text}).encode()
+
+
+_NOT_READY: Final = Refusal(detail("the agent server is not ready"))
+_CLOSING: Final = Refusal(detail("the proxy is shutting down"))
+
+
+def plain_refusal(verdict: Verdict, _head: RequestHead) -> Refusal:
+    """What refused requests are told unless the composition root has a better answer."""
+    return _CLOSING if verdict is Verdict.CLOSE else _NOT_READY
+
+
+def render(status: int, refusal: Refusal, *, close: bool, bodiless: bool = False) -> bytes:
+    """A whole HTTP/1.1 response; a 503 says when to come back."""
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        f"Content-Type: {refusal.content_type}",
+        f"Content-Length: {len(refusal.body)}",
+    ]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        lines += ["Retry-After: 1", "Cache-Control: no-store"]
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+    if close:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+    return head if bodiless else head + refusal.body

@@ -1,0 +1,165 @@
+"""The relay as a whole: what its connections share, and how they end.
+
+An instance is a protocol factory for `loop.create_server` and `loop.create_unix_server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Final
+
+from proxy.relay.connection import Client
+from proxy.relay.forwarding import Peers
+from proxy.relay.head import HeadReader
+from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS, Limits
+from proxy.relay.refusals import Refusal, plain_refusal
+from proxy.relay.wheel import Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from proxy.lifecycle.gate import Verdict
+    from proxy.relay.backend import Backend
+    from proxy.relay.head import RequestHead
+
+logger = logging.getLogger(__name__)
+
+# Connections over the limit are told so; over this much of it they are just cut.
+_TOLD: Final = 1.25
+
+
+class Relay:
+    """Relays to `dial`: an address (host, port) or the path of a Unix socket.
+
+    `gate(method, target)` judges every request when its head is complete. `control(sock)` gives
+    one end of a socket pair to the control plane. `refuse(verdict, head)` words a refusal.
+    `trusted_proxies` are networks in CIDR notation, addresses, and `unix` for Unix-socket peers.
+
+    The counters are for the metrics: totals of connections, requests and bytes (in: from
+    clients, out: from backends), and the tunnels that are open.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: Callable[[bytes, bytes], Verdict],
+        dial: tuple[str, int] | str,
+        control: Callable[[socket.socket], Awaitable[object]],
+        refuse: Callable[[Verdict, RequestHead], Refusal] = plain_refusal,
+        limits: Limits | None = None,
+        trusted_proxies: Iterable[str] = (),
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.gate = gate
+        self.refuse = refuse
+        self.limits = limits = limits or Limits()
+        self.peers = Peers(trusted_proxies)
+        self.reader = HeadReader(limits)
+        self._dial = dial
+        self._control = control
+        self._loop = loop = loop or asyncio.get_running_loop()
+        # Late by at most a fifth of the shortest timeout, and never woken more than twice a second
+        # for the sake of the usual ones.
+        resolution = min(0.5, limits.head_timeout / 5, limits.idle_timeout / 5)
+        self.wheel = wheel = Wheel(loop, resolution)
+        self.head_ticks = wheel.ticks(limits.head_timeout)
+        self.idle_ticks = wheel.ticks(limits.idle_timeout)
+        self.linger_ticks = wheel.ticks(LINGER_SECONDS)
+        self.flush_ticks = wheel.ticks(FLUSH_SECONDS)
+        self.draining = False
+        self._clients: set[Client] = set()
+        self._dials: set[asyncio.Task[None]] = set()
+        self._gone = asyncio.Event()  # set whenever a connection ends while draining
+        self.connections = 0
+        self.requests = 0
+        self.tunnels = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def __call__(self) -> Client:
+        return Client(self)
+
+    @property
+    def open_connections(self) -> int:
+        """Client connections at present, tunnels included."""
+        return len(self._clients)
+
+    async def drain(self, grace: float) -> None:
+        """Close idle connections, let requests that are under way end within `grace` seconds.
+
+        Returns when nothing but tunnels is left, or the time is up. Every connection ends with
+        the request that it is working on.
+        """
+        self.draining = True
+        for client in list(self._clients):
+            client.drain()
+        try:
+            async with asyncio.timeout(grace):
+                while any(not client.tunnel for client in self._clients):
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            logger.info("requests were still under way", extra={"connections": len(self._clients)})
+
+    def abort(self) -> None:
+        """Cut everything."""
+        for client in list(self._clients):
+            client.abort()
+        for task in self._dials:
+            task.cancel()
+        self.wheel.close()
+
+    # For the connections.
+
+    def admit(self, client: Client) -> None:
+        self.connections += 1
+        self._clients.add(client)
+        if len(self._clients) <= self.limits.connections:
+            self.wheel.arm(client, self.head_ticks)
+        elif len(self._clients) <= self.limits.connections * _TOLD + 1:
+            client.turn_off()
+        else:
+            client.abort()
+
+    def forget(self, client: Client) -> None:
+        self._clients.discard(client)
+        self.wheel.forget(client)
+        if self.draining:
+            self._gone.set()
+
+    def open(self, backend: Backend) -> Backend:
+        """Begin to connect `backend`; it takes what is written to it meanwhile."""
+        work = self._open_control(backend) if backend.control else self._open_upstream(backend)
+        backend.dial = task = self._loop.create_task(work)
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return backend
+
+    async def _open_upstream(self, backend: Backend) -> None:
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout):
+                if isinstance(self._dial, str):
+                    await self._loop.create_unix_connection(lambda: backend, self._dial)
+                else:
+                    await self._loop.create_connection(lambda: backend, *self._dial)
+        except TimeoutError:
+            seconds = self.limits.connect_timeout
+            backend.refused(504, f"cannot connect to the upstream within {seconds:g} s")
+        except OSError as error:
+            why = error.strerror if error.errno else None
+            backend.refused(502, f"cannot connect to the upstream: {why or 'no address answers'}")
+
+    async def _open_control(self, backend: Backend) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            await self._control(theirs)
+            await self._loop.create_unix_connection(lambda: backend, sock=ours)
+        except Exception:
+            logger.exception("cannot reach the control plane")
+            ours.close()
+            theirs.close()
+            backend.refused(502, "cannot reach the control plane")
