@@ -1,0 +1,41 @@
+"""Settings for a proxy in front of the embedded sample agent server."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+# The directory that holds the package `proxy`.
+_HOME = Path(__file__).resolve().parent.parent.parent
+
+
+def import_path() -> dict[str, str]:
+    """The environment in which `python -m proxy` works wherever it is started.
+
+    Empty when the package is installed: its directory ahead of the standard library's could
+    hide modules of the latter.
+    """
+    return {} if str(_HOME) == sysconfig.get_path("purelib") else {"PYTHONPATH": str(_HOME)}
+
+
+def sample_settings_overrides(run_dir: str | None = None) -> dict[str, Any]:
+    """What `serve` runs without a file and a command; to be laid under everything else.
+
+    The upstream's socket lies in `run_dir`, by default a new name that nobody can guess. The
+    launcher makes the directory and removes it again.
+    """
+    directory = run_dir or str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")
+    socket = f"{directory}/agent.sock"
+    return {
+        "listen": {"address": "127.0.0.1:8000"},
+        "upstream": {
+            "url": f"http+unix://{socket}",
+            "command": [sys.executable, "-m", "proxy.demo.agent", "--unix", socket],
+            "env": import_path(),
+            "run_dir": directory,
+        },
+    }
