@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from proxy.demo.child import ProxyChild
 
-STEP_TIMEOUT: Final = 60.0  # seconds: a step that takes so long has failed, even on a slow machine
+STEP_TIMEOUT: Final = 30.0  # seconds: a step that takes so long has failed, even on a slow machine
 # What a step may fail with: its own checks, the proxy's end, the wire, an answer of another form.
 FAULTS: Final = (
     TourError,
