@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.relay.limits import Limits
 from proxy.relay.refusals import Refusal
 from proxy.relay.relay import Relay
 
-__all__ = ["Limits", "Refusal", "Relay"]
+__all__ = ["Refusal", "Relay"]

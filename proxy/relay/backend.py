@@ -11,19 +11,22 @@ cut short stays short, a reset is a reset.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
+import contextlib
+import os
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.relay.chunks import ChunkError, ChunkReader
+from proxy.relay.endpoint import reset_on_close
 from proxy.relay.limits import HELD, HIGH_WATER
 from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, read_response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from proxy.relay.connection import Client
     from proxy.relay.head import RequestHead
 
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
+_UNREAD: Final = 4 * 1024 * 1024  # more than a socket buffers
 
 # What the next bytes are. Before a connection is made its stage is already that of its request.
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _GONE = range(7)
@@ -162,12 +165,16 @@ class Backend(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self._stage == _TUNNEL:
-            return self._client.tunnel_ended(self)
+            return self._client.tunnel_ended()
         self._over(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        transport, self._transport = self._transport, None
+        if exc is not None and self._stage not in {_IDLE, _GONE} and transport is not None:
+            # A write that failed ends the transport, while an early answer may wait unread.
+            for data in _unread(transport):
+                self.data_received(data)
         self._over(exc)
 
     # Following the response.
@@ -281,11 +288,14 @@ class Backend(asyncio.Protocol):
         return f"<Backend {kind} {_NAMES[self._stage]}>"
 
 
-def reset_on_close(transport: asyncio.Transport) -> None:
-    """Make the close of a TCP connection a reset, which nobody takes for a clean end."""
+def _unread(transport: asyncio.Transport) -> Iterator[bytes]:
+    """What the peer had sent before the connection broke; its descriptor is open until then."""
     sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    left = _UNREAD
+    with contextlib.suppress(OSError):
+        while left > 0 and (data := os.read(sock.fileno(), HIGH_WATER)):
+            left -= len(data)
+            yield data
 
 
 def _shut(transport: asyncio.Transport) -> None:

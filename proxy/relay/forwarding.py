@@ -4,7 +4,7 @@ A peer that is not trusted is the client: what it says of itself is replaced. A 
 proxy in front of us: its own address goes to the end of the list that it sent, and the scheme
 and host that the client used are what it says, if it says so.
 
-A Unix socket has no address. Whoever may open it is trusted only if `unix` is in the list.
+A Unix socket has no address, so it adds none; whether what its peer says is kept is `trust_unix`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxy.relay.head import RequestHead
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _REMEMBERED: Final = 4096  # peers whose address was parsed once; then all are forgotten
 
@@ -55,12 +57,11 @@ class Forwarding:
 
 
 class Peers:
-    """Knows which peers are trusted: networks in CIDR notation, addresses, and `unix`."""
+    """Knows which peers are trusted."""
 
-    def __init__(self, trusted: Iterable[str]) -> None:
-        named = set(trusted)
-        self._unix = Forwarding(b"", trusted="unix" in named)
-        self._networks = [ipaddress.ip_network(name, strict=False) for name in named - {"unix"}]
+    def __init__(self, trusted: Iterable[Network], *, trust_unix: bool) -> None:
+        self._unix = Forwarding(b"", trusted=trust_unix)
+        self._networks = tuple(trusted)
         self._known: dict[str, Forwarding] = {}
 
     def forwarding(self, peername: Any) -> Forwarding:

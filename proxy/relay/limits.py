@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 # Bytes a transport may hold for a slow peer before the other side is paused. With the read that
 # is under way (at most 256 KiB) it bounds what one direction of a connection can cost.
@@ -27,14 +26,20 @@ FLUSH_SECONDS: Final = 30.0
 RESPONSE_HEAD: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`limits.*` of the settings: bytes, counts and seconds."""
+class Limits(Protocol):
+    """`limits` of the settings: bytes, counts and seconds."""
 
-    head_size: int = 65536
-    header_count: int = 128
-    target_length: int = 16384
-    head_timeout: float = 10
-    idle_timeout: float = 120
-    connections: int = 10000
-    connect_timeout: float = 5
+    @property
+    def head_size(self) -> int: ...
+    @property
+    def header_count(self) -> int: ...
+    @property
+    def target_length(self) -> int: ...
+    @property
+    def head_timeout(self) -> float: ...
+    @property
+    def idle_timeout(self) -> float: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def connect_timeout(self) -> float: ...

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.relay.connection import Client
 from proxy.relay.forwarding import Peers
 from proxy.relay.head import HeadReader
-from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS, Limits
+from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS
 from proxy.relay.refusals import Refusal, plain_refusal
 from proxy.relay.wheel import Wheel
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from proxy.lifecycle.gate import Verdict
     from proxy.relay.backend import Backend
+    from proxy.relay.forwarding import Network
     from proxy.relay.head import RequestHead
+    from proxy.relay.limits import Limits
+    from proxy.settings import TcpAddress, UnixAddress
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +34,12 @@ _TOLD: Final = 1.25
 
 
 class Relay:
-    """Relays to `dial`: an address (host, port) or the path of a Unix socket.
+    """Relays to the upstream at `dial`.
 
     `gate(method, target)` judges every request when its head is complete. `control(sock)` gives
     one end of a socket pair to the control plane. `refuse(verdict, head)` words a refusal.
-    `trusted_proxies` are networks in CIDR notation, addresses, and `unix` for Unix-socket peers.
+    Peers in `trusted_proxies` may say who their client is; those on a Unix socket only with
+    `trust_unix`.
 
     The counters are for the metrics: totals of connections, requests and bytes (in: from
     clients, out: from backends), and the tunnels that are open.
@@ -45,17 +49,18 @@ class Relay:
         self,
         *,
         gate: Callable[[bytes, bytes], Verdict],
-        dial: tuple[str, int] | str,
+        dial: TcpAddress | UnixAddress,
         control: Callable[[socket.socket], Awaitable[object]],
+        limits: Limits,
         refuse: Callable[[Verdict, RequestHead], Refusal] = plain_refusal,
-        limits: Limits | None = None,
-        trusted_proxies: Iterable[str] = (),
+        trusted_proxies: Iterable[Network] = (),
+        trust_unix: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.gate = gate
         self.refuse = refuse
-        self.limits = limits = limits or Limits()
-        self.peers = Peers(trusted_proxies)
+        self.limits = limits
+        self.peers = Peers(trusted_proxies, trust_unix=trust_unix)
         self.reader = HeadReader(limits)
         self._dial = dial
         self._control = control
@@ -97,7 +102,7 @@ class Relay:
             client.drain()
         try:
             async with asyncio.timeout(grace):
-                while any(not client.tunnel for client in self._clients):
+                while any(client.busy for client in self._clients):
                     self._gone.clear()
                     await self._gone.wait()
         except TimeoutError:
@@ -119,7 +124,7 @@ class Relay:
         if len(self._clients) <= self.limits.connections:
             self.wheel.arm(client, self.head_ticks)
         elif len(self._clients) <= self.limits.connections * _TOLD + 1:
-            client.turn_off()
+            client.refuse(503, "too many connections")
         else:
             client.abort()
 
@@ -140,16 +145,20 @@ class Relay:
     async def _open_upstream(self, backend: Backend) -> None:
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
-                if isinstance(self._dial, str):
-                    await self._loop.create_unix_connection(lambda: backend, self._dial)
-                else:
-                    await self._loop.create_connection(lambda: backend, *self._dial)
+                await self._connect(backend)
         except TimeoutError:
             seconds = self.limits.connect_timeout
             backend.refused(504, f"cannot connect to the upstream within {seconds:g} s")
         except OSError as error:
             why = error.strerror if error.errno else None
             backend.refused(502, f"cannot connect to the upstream: {why or 'no address answers'}")
+
+    async def _connect(self, backend: Backend) -> None:
+        dial = self._dial
+        if hasattr(dial, "path"):  # the settings' classes are named here, not known
+            await self._loop.create_unix_connection(lambda: backend, dial.path)
+        else:
+            await self._loop.create_connection(lambda: backend, dial.host, dial.port)
 
     async def _open_control(self, backend: Backend) -> None:
         ours, theirs = socket.socketpair()
