@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 # Bytes of one line of the launcher's. Its longest is the exit event with its tail of 4 KiB.
 _LINE_LIMIT: Final = 1024 * 1024
+_COMMAND_LIMIT: Final = 16 * 1024 * 1024  # bytes of one line of ours, as the launcher has it
 
 
 class Link(asyncio.Protocol):
@@ -66,12 +67,15 @@ class Link(asyncio.Protocol):
         if self._transport is None:
             raise LauncherError(f"cannot {op}: the launcher is gone")
         number = next(self._numbers)
-        reply = asyncio.get_running_loop().create_future()
-        self._calls[number] = reply
         message = {"id": number, "op": op, "version": VERSION, **fields}
-        self._transport.write(json.dumps(message).encode() + b"\n")
+        line = json.dumps(message).encode() + b"\n"
+        if len(line) > _COMMAND_LIMIT:
+            raise LauncherError(f"cannot {op}: {len(line)} bytes are too many for the launcher")
+        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._calls[number] = reply
+        self._transport.write(line)
         try:
-            answer: dict[str, Any] = await reply
+            answer = await reply
         finally:
             del self._calls[number]
         if not answer.get("ok"):

@@ -63,6 +63,11 @@ class LauncherProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def reaped(self) -> bool:
+        """Whether it has ended and was waited for: its pid is no longer its own."""
+        return self._process.returncode is not None
+
     async def connect(self) -> dict[str, Any]:
         """Await its hello, at most 10 s. Raises `LauncherError`; `end` it then."""
         loop = asyncio.get_running_loop()

@@ -71,7 +71,10 @@ class SpawnStarter:
 
     def owned_pids(self) -> frozenset[int]:
         """Children of the proxy that are waited for here and nowhere else."""
-        return frozenset() if self._launcher is None else frozenset({self._launcher.pid})
+        launcher = self._launcher
+        if launcher is None or launcher.reaped:
+            return frozenset()
+        return frozenset({launcher.pid})
 
     async def open(self) -> None:
         """Start the launcher and tell it what to prepare. Raises `LauncherError`."""

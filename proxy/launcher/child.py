@@ -45,9 +45,10 @@ def run(argv: list[str], cwd: str | None, env: dict[bytes, bytes], stdout: int, 
     finally:
         os.close(read)
     if report is None:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)  # reaped like any orphan, whenever that is
         raise LaunchError("cannot start %s: no exec within %d s" % (argv[0], SETUP_LIMIT))
     if report:
+        os.waitpid(pid, 0)
         step, _, number = report.decode().partition(":")
         what = {"cwd": "cannot enter %s: " % cwd, "interpreter": "its interpreter: "}.get(step, "")
         raise LaunchError("cannot start %s: %s%s" % (argv[0], what, os.strerror(int(number))))

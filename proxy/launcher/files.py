@@ -52,7 +52,7 @@ class Files:
                 except OSError as error:
                     raise LaunchError("cannot write %s: %s" % (path, cause(error))) from None
         except LaunchError as error:
-            self._undo_after(error)
+            self.undo_after(error)
             raise
 
     def undo(self) -> None:
@@ -73,7 +73,8 @@ class Files:
         if faults:
             raise LaunchError("; ".join(faults))
 
-    def _undo_after(self, error: LaunchError) -> None:
+    def undo_after(self, error: LaunchError) -> None:
+        """Undo because of `error`; if that fails too, raise one `LaunchError` that tells both."""
         try:
             self.undo()
         except LaunchError as second:
@@ -107,7 +108,7 @@ class Files:
 
     def _make_parents(self, path: str) -> None:
         missing = []
-        while not os.path.isdir(path):
+        while not os.path.lexists(path):
             missing.append(path)
             path = os.path.dirname(path)
         for directory in reversed(missing):
@@ -164,9 +165,10 @@ def _base(path: str) -> dict[str, object]:
         return {}
     except OSError as error:
         raise LaunchError("cannot read base file %s: %s" % (path, cause(error))) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise LaunchError("cannot read base file %s: it is not a regular file" % path)
     with open(fd, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise LaunchError("cannot read base file %s: it is not a regular file" % path)
         content = stream.read(BASE_LIMIT + 1)
     if len(content) > BASE_LIMIT:
         raise LaunchError("cannot read base file %s: over %d bytes" % (path, BASE_LIMIT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import stat
@@ -11,7 +12,7 @@ from collections import deque
 from .children import Children
 from .errors import LaunchError, cause
 from .loop import Loop
-from .prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
+from .prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, trim_memory
 from .process import Upstream
 from .spec import Base, Spec, grace
 from .wire import VERSION, Session
@@ -71,12 +72,17 @@ class Launcher:
 
     def _received(self, message: dict[str, Any]) -> None:
         self._queue.append(message)
-        if message.get("op") == "stop":
-            # A stop that is under way may be shortened, and only shortened, by a later one.
-            try:
-                self._upstream.hurry(grace(message, self._grace))
-            except LaunchError:
-                pass  # answered in its turn
+        self._upstream.hurry(self._shortest(math.inf))
+
+    def _shortest(self, seconds: float) -> float:
+        """A stop may be shortened, and only shortened, by later ones: they wait in the queue."""
+        for message in self._queue:
+            if message.get("op") == "stop":
+                try:
+                    seconds = min(seconds, grace(message, self._grace))
+                except LaunchError:
+                    pass  # answered in its turn
+        return seconds
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         number = message.get("id")
@@ -115,7 +121,7 @@ class Launcher:
         return self._upstream.start(Spec(message))
 
     def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
-        self._upstream.stop(grace(message, self._grace))
+        self._upstream.stop(self._shortest(grace(message, self._grace)))
         return {}
 
 
@@ -173,5 +179,6 @@ def main(arguments: list[str]) -> int:
     # Agent code often runs as our user: it must not read our environment or memory.
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    trim_memory()  # what compiling and importing took
     Launcher(Loop(), fd).serve()
     return 0

@@ -22,6 +22,7 @@ LINE_LIMIT = 8 * 1024  # bytes; a longer line is passed on in pieces
 EXCERPT_LINES = 20  # of the tail, in the exit event
 EXCERPT_LIMIT = 4 * 1024  # bytes of the tail, in the exit event
 _CHUNK = 65536
+_BETWEEN_WORDS = (b" ", b",", b";", b"&", b'"', b"'")
 _DRAIN_LIMIT = 1024 * 1024  # bytes: a survivor that never stops writing must not hold up the exit
 
 
@@ -78,7 +79,10 @@ class Output:
 
     def excerpt(self) -> str:
         """The last lines of stderr."""
-        lines = bytes(self.tail[-EXCERPT_LIMIT:]).splitlines()
+        text = bytes(self.tail)
+        if len(text) > EXCERPT_LIMIT:
+            text = _whole_words(text[-EXCERPT_LIMIT:])
+        lines = text.splitlines()
         return b"\n".join(lines[-EXCERPT_LINES:]).decode("utf-8", "replace")
 
     def _watch(self) -> None:
@@ -147,9 +151,21 @@ class _Pipe:
 
 
 def _piece(line: bytearray) -> bytes:
-    """The first piece of a long line, cut at a space where there is one in its second half.
+    """The first piece of a long line, cut between words where it can be.
 
-    Whoever masks secrets line by line sees words whole that way.
+    Whoever masks secrets line by line sees them whole that way.
     """
-    cut = line.rfind(b" ", LINE_LIMIT // 2, LINE_LIMIT)
+    cut = max(line.rfind(mark, LINE_LIMIT // 2, LINE_LIMIT) for mark in _BETWEEN_WORDS)
     return bytes(line[: cut + 1 if cut >= 0 else LINE_LIMIT])
+
+
+def _whole_words(text: bytes) -> bytes:
+    """`text` without its first line or, if it is one line, its first word: cut, and not to be seen.
+
+    Half a secret is not recognised as one.
+    """
+    for mark in (b"\n", *_BETWEEN_WORDS):
+        _, found, rest = text.partition(mark)
+        if found and rest:
+            return rest
+    return b""

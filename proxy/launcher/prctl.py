@@ -1,6 +1,6 @@
-"""The three process attributes that only prctl(2) can set.
+"""What only the C library can do: process attributes by prctl(2), and giving memory back.
 
-ctypes is the only way to it in the standard library. An interpreter without ctypes cannot run the
+ctypes is the only way to them in the standard library. An interpreter without ctypes cannot run the
 launcher: it would leave orphans behind, so the import error is let out and the controller takes
 another interpreter.
 """
@@ -12,7 +12,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _prctl.restype = ctypes.c_int
 
@@ -22,3 +23,10 @@ def prctl(option: int, value: int) -> None:
     if _prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def trim_memory() -> None:
+    """Give free memory back to the system where the C library can: a pod may wait for days."""
+    trim = getattr(_libc, "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)

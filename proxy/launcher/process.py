@@ -70,9 +70,9 @@ class Upstream:
         self._files.write(spec.located_files(os.environb), spec.run_dir, spec.cwd)
         try:
             self.pid, why = self._run(spec)
-        except LaunchError:
+        except LaunchError as error:
             self._output.close()
-            self._files.undo()
+            self._files.undo_after(error)
             raise
         self._children.watch(self.pid, self._died)
         return {"pid": self.pid, "kind": "cold" if why else "warm", "why": why}

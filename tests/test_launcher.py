@@ -1,0 +1,278 @@
+"""The launcher's main line: start, what the upstream is given, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipapp
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.launching import LAUNCHER, Launcher, alive, interpreters, until
+
+INTERPRETERS = interpreters()
+
+# An upstream that tells about itself, in one line of JSON, and ends.
+ABOUT = """
+import json, os, sys
+status = dict(line.split(":\\t", 1) for line in open("/proc/self/status"))
+os.set_inheritable(1, True)
+mask = os.umask(0)
+print(json.dumps({
+    "pid": os.getpid(), "ppid": os.getppid(), "sid": os.getsid(0), "pgid": os.getpgid(0),
+    "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")
+                  if os.path.exists("/proc/self/fd/" + fd)),
+    "stdin": os.readlink("/proc/self/fd/0"), "umask": mask, "cwd": os.getcwd(),
+    "argv": sys.argv, "env": dict(os.environ), "path": sys.path,
+    "blocked": status["SigBlk"].strip(), "ignored": status["SigIgn"].strip(),
+}))
+"""
+
+
+def about(launcher: Launcher, *argv: str, **fields: Any) -> dict[str, Any]:
+    """What an upstream finds; a C program starts it, so that Python's own doings don't show."""
+    pid = launcher.start(sys.executable, "-c", ABOUT, *argv, **fields)["pid"]
+    exit_ = launcher.event("exit", pid=pid)
+    assert exit_["code"] == 0, exit_
+    result: dict[str, Any] = json.loads(launcher.output()[-1])
+    return result
+
+
+@pytest.mark.parametrize("python", INTERPRETERS.values(), ids=INTERPRETERS.keys())
+def test_starts_reports_and_stops_on_every_python(python: str) -> None:
+    with Launcher(python) as launcher:
+        assert launcher.hello["event"] == "hello"
+        assert launcher.hello["version"] == 1
+        assert launcher.hello["pid"] == launcher.pid
+        assert launcher.hello["running"] is None
+        started = launcher.start("sh", "-c", "echo out; echo err >&2; exec sleep 600")
+        assert started["kind"] == "cold"
+        assert started["why"] == "nothing is preloaded"
+        launcher.line("out")
+        launcher.line("err")
+        launcher.stop()
+        assert launcher.event("exit") == {
+            "event": "exit",
+            "pid": started["pid"],
+            "code": 143,
+            "reason": "was killed by SIGTERM",
+            "tail": "err",
+        }
+        assert not alive(started["pid"])
+    assert launcher.process.returncode == 0
+    assert launcher.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "reason"),
+    [
+        ("exit 0", 0, "exited with code 0"),
+        ("exit 41", 41, "exited with code 41"),
+        ("kill -KILL $$", 137, "was killed by SIGKILL"),
+        ("kill -SEGV $$", 139, "was killed by SIGSEGV"),
+        ("kill -40 $$", 168, "was killed by signal 40"),
+    ],
+)
+def test_death_is_reported_as_a_shell_would(script: str, code: int, reason: str) -> None:
+    with Launcher() as launcher:
+        launcher.start("sh", "-c", script)
+        exit_ = launcher.event("exit")
+        assert (exit_["code"], exit_["reason"]) == (code, reason)
+
+
+def test_upstream_has_a_session_clean_descriptors_and_default_signals(tmp_path: Path) -> None:
+    leaked = os.open(tmp_path, os.O_RDONLY)
+    mask = os.umask(0o027)
+    try:
+        with Launcher(inherit=(leaked,), before=("nohup",), stdout=subprocess.DEVNULL) as launcher:
+            found = about(launcher, cwd=str(tmp_path))
+    finally:
+        os.umask(mask)
+        os.close(leaked)
+    assert found["sid"] == found["pgid"] == found["pid"]
+    assert found["ppid"] == launcher.pid
+    assert found["fds"] == [0, 1, 2]
+    assert found["stdin"] == "/dev/null"
+    assert found["umask"] == 0o027
+    assert found["cwd"] == str(tmp_path.resolve())
+    assert int(found["blocked"], 16) == 0
+    # Python itself ignores SIGPIPE and SIGXFSZ once it runs; nohup's SIGHUP must be gone.
+    assert int(found["ignored"], 16) == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+
+
+def test_sigpipe_kills_as_it_does_by_default() -> None:
+    with Launcher() as launcher:
+        launcher.start("sh", "-c", "yes | head -1; kill -PIPE $$")
+        assert launcher.event("exit")["reason"] == "was killed by SIGPIPE"
+
+
+def test_environment_is_composed_in_the_documented_order() -> None:
+    inherited = {"PATH": os.environ["PATH"], "KEEP": "k", "SECRET": "s", "OH_A": "a", "OH_B": "b"}
+    with Launcher(env=inherited) as launcher:
+        found = about(
+            launcher,
+            base_unset=["SECRET", "OH_?"],
+            base_env={"OH_B": "base", "GONE": "x", "GONE_TOO": "x", "OVER": "base"},
+            unset=["GONE*"],
+            env={"OVER": "delivered", "GONE_TOO": "delivered", "ODD": "\udcff=\u00e9\n"},
+        )["env"]
+    found = {name: value for name, value in found.items() if name != "LC_CTYPE"}
+    assert found == {
+        "PATH": os.environ["PATH"],
+        "KEEP": "k",
+        "OH_B": "base",
+        "OVER": "delivered",
+        "GONE_TOO": "delivered",
+        "ODD": "\udcff=\u00e9\n",
+    }
+
+
+def test_program_is_looked_for_on_the_path_it_will_have(tmp_path: Path) -> None:
+    script = tmp_path / "only-here"
+    script.write_text("#!/bin/sh\necho found\n")
+    script.chmod(0o755)
+    with Launcher() as launcher:
+        launcher.start("only-here", env={"PATH": str(tmp_path)})
+        launcher.line("found")
+        launcher.event("exit")
+        launcher.start("./only-here", cwd=str(tmp_path))
+
+
+def test_nothing_of_the_launcher_is_importable_by_the_upstream() -> None:
+    with Launcher() as launcher:
+        assert str(LAUNCHER) not in about(launcher)["path"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "cwd", "error"),
+    [
+        (["no-such-program"], None, "cannot start no-such-program: No such file or directory"),
+        (["/etc"], None, "cannot start /etc: Permission denied"),
+        (["{}/data"], None, "cannot start {}/data: Permission denied"),
+        (["{}/odd"], None, "cannot start {}/odd: its interpreter: No such file or directory"),
+        (["{}/noexec"], None, "cannot start {}/noexec: Exec format error"),
+        (["sh"], "{}/no", "cannot start sh: cannot enter {}/no: No such file or directory"),
+        (["sh"], "{}/data", "cannot start sh: cannot enter {}/data: Not a directory"),
+        (["sh", "x" * 200_000], None, "cannot start sh: Argument list too long"),
+    ],
+)
+def test_what_cannot_be_executed_is_told_and_undone(
+    tmp_path: Path, argv: list[str], cwd: str | None, error: str
+) -> None:
+    (tmp_path / "data").write_text("")
+    for name, text in (("odd", "#!/no/such/interpreter\n"), ("noexec", "\1\2\3\4")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    run_dir = tmp_path / "run"
+    with Launcher() as launcher:
+        answer = launcher.try_start(
+            *(item.format(tmp_path) for item in argv),
+            cwd=cwd.format(tmp_path) if cwd else None,
+            run_dir=str(run_dir),
+        )
+        assert answer["error"] == error.format(tmp_path)
+        assert not run_dir.exists()
+        until(lambda: not launcher.children())
+        # The launcher is as good as before.
+        launcher.start("true")
+        assert launcher.event("exit")["code"] == 0
+        assert [event["event"] for event in launcher.events].count("exit") == 1
+
+
+def test_second_start_while_running_is_refused_and_harmless(tmp_path: Path) -> None:
+    with Launcher() as launcher:
+        pid = launcher.start("sleep", "600")["pid"]
+        answer = launcher.try_start("sleep", "601", run_dir=str(tmp_path / "run"))
+        assert answer["error"] == f"cannot start: process {pid} is running"
+        assert not (tmp_path / "run").exists()
+        assert alive(pid)
+
+
+def test_stop_is_idempotent_and_safe_when_nothing_runs() -> None:
+    with Launcher() as launcher:
+        launcher.stop()
+        launcher.start("sleep", "600")
+        launcher.stop()
+        launcher.stop()
+        launcher.start("true")
+        launcher.event("exit", code=0)
+        launcher.stop()
+
+
+def test_prepare_with_a_preload_stays_cold_without_a_fork_server() -> None:
+    with Launcher() as launcher:
+        assert launcher.call("prepare", argv=["x"], base_unset=[], preload={"modules": "auto"})[
+            "ok"
+        ]
+        assert launcher.event("cold")["why"] == "no fork server"
+        assert launcher.start("true")["why"] == "no fork server"
+
+
+def test_serves_as_a_zipapp_and_as_a_module(tmp_path: Path) -> None:
+    archive = tmp_path / "launcher.pyz"
+    zipapp.create_archive(
+        LAUNCHER, archive, filter=lambda path: path.suffix == ".py", compressed=True
+    )
+    for path in (archive, LAUNCHER / "__main__.py"):
+        with Launcher(path=path) as launcher:
+            launcher.start("echo", "from here")
+            launcher.line("from here")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--fd"], ["--fd", "x"], ["--fd", "999"], ["--fd", "0"], ["--socket", "x"]]
+)
+def test_wrong_command_line_is_told_in_one_line(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(LAUNCHER), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("launcher: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_launcher_is_closed_to_its_own_user_and_the_upstream_is_not(tmp_path: Path) -> None:
+    # The kernel gives the files of a process that is not dumpable to root. Where we are root
+    # already, a group of its own shows the difference.
+    popen: dict[str, Any] = {"group": 65534} if os.geteuid() == 0 else {}
+    with Launcher(**popen) as launcher:
+        upstream = launcher.start("sleep", "600")["pid"]
+        owners = [
+            (status.st_uid, status.st_gid)
+            for status in (Path(f"/proc/{pid}/environ").stat() for pid in (launcher.pid, upstream))
+        ]
+    assert owners[0] != owners[1]
+    assert owners[1] == (os.geteuid(), 65534 if os.geteuid() == 0 else os.getegid())
+
+
+def test_fifty_runs_leak_no_descriptor_process_or_file(tmp_path: Path) -> None:
+    # A launcher with 24 descriptors in all would be out of them long before the end.
+    limited = ("sh", "-c", 'ulimit -n 24; exec "$@"', "sh")
+    work = tmp_path / "work"
+    work.mkdir()
+    with Launcher(before=limited) as launcher:
+        for number in range(50):
+            argv = [
+                ("sh", "-c", "trap 'exit 3' TERM; (echo up; exec sleep 600) & wait"),
+                ("sh", "-c", "(setsid sleep 600 &) ; echo up; exit 1"),
+                ("sh", "-c", "echo up; exec sleep 600"),
+                ("/no/such/program",),
+            ][number % 4]
+            content = {"path": str(work / "a" / "b"), "content": "eA==", "mode": 0o640}
+            answer = launcher.try_start(*argv, files=[content], run_dir=str(work / "run"))
+            if answer["ok"]:
+                launcher.line("up")
+                launcher.events.clear()
+                launcher.stop()
+            assert launcher.children() == []
+            assert list(work.iterdir()) == []
