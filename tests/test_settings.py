@@ -12,8 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.errors import SettingsError
-from proxy.settings import Settings, TcpAddress, UnixAddress, load_settings
-from proxy.settings.addresses import parse_address, parse_url
+from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, clean_environment
 
 if TYPE_CHECKING:
@@ -261,41 +260,6 @@ def test_a_rule_between_keys_is_reported_along_with_faults_of_single_keys(given:
     assert len(faults) == 2
     faults = given.faults("deferred_init: true\nlog: {level: loud}\n")
     assert [fault.partition(":")[0] for fault in faults] == ["log.level", "init.key"]
-
-
-# Leaves
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("0.0.0.0:8000", TcpAddress("0.0.0.0", 8000)),
-        ("localhost:0", TcpAddress("localhost", 0)),
-        ("[::1]:80", TcpAddress("::1", 80)),
-        ("unix:/run/p.sock", UnixAddress("/run/p.sock")),
-    ],
-)
-def test_addresses_are_written_back_as_they_were_read(
-    text: str, expected: TcpAddress | UnixAddress
-) -> None:
-    assert parse_address(text) == expected
-    assert str(expected) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "base", "path", "written"),
-    [
-        ("http://127.0.0.1:18000", "http://127.0.0.1:18000", None, "http://127.0.0.1:18000"),
-        ("HTTP://agent", "http://agent:80", None, "http://agent:80"),
-        ("http://[::1]/", "http://[::1]:80", None, "http://[::1]:80"),
-        ("http://[::1]:81/", "http://[::1]:81", None, "http://[::1]:81"),
-        ("http+unix:///run/a.sock", "http://localhost", "/run/a.sock", "http+unix:///run/a.sock"),
-    ],
-)
-def test_urls(text: str, base: str, path: str | None, written: str) -> None:
-    url = parse_url(text)
-    assert (url.base, url.socket_path, str(url)) == (base, path, written)
-    assert parse_url(written) == url
 
 
 def test_networks_are_parsed(given: Given) -> None:

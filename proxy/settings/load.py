@@ -63,8 +63,9 @@ def _validate(data: dict[str, Any]) -> tuple[list[Fault], Settings]:
         found = [from_pydantic(each) for each in error.errors(include_url=False)]
     # A list whose only item is wrong is called too short as well; the item says it all.
     faults = [fault for fault in found if not any(_under(other, fault) for other in found)]
-    for fault in faults:
-        _prune(data, fault.path)
+    # All places are found before anything is taken out: two faults may be of one list.
+    for holder, key in [_place(data, fault.path) for fault in faults]:
+        holder.pop(key, None)
     return faults, _validate(data)[1]
 
 
@@ -73,15 +74,15 @@ def _under(inner: Fault, outer: Fault) -> bool:
     return len(inner.path) > depth and inner.path[:depth] == outer.path
 
 
-def _prune(data: dict[str, Any], path: Path) -> None:
-    """Take the value at `path` out, or the innermost key around it that there is."""
+def _place(data: dict[str, Any], path: Path) -> tuple[dict[str, Any], str]:
+    """The mapping and the key of the value at `path`, or of the innermost one around it."""
     node: Any = data
     holder, key = data, str(path[0])
     for part in path:
         if not isinstance(node, dict) or part not in node:
             break
         holder, key, node = node, str(part), node[part]
-    holder.pop(key, None)
+    return holder, key
 
 
 def _doubtful(fault: Fault, wrong: set[Path]) -> bool:

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.settings.faults import Fault, did_you_mean
+from proxy.settings.faults import Fault, did_you_mean, dotted
 from proxy.settings.mapping import INIT_FIELDS
 
 if TYPE_CHECKING:
@@ -149,12 +149,12 @@ def _file_path(path: Path, text: str) -> Iterator[Fault]:
 
 def _twice(mapping: MappingSettings) -> Iterator[Fault]:
     """What two fields or files would both write."""
-    taken: dict[str, Path] = {}
-    for path, name, indexed in _names(mapping):
-        other = next((seen for seen in taken if _collide(seen, name, indexed=indexed)), None)
-        if other is not None:
-            yield Fault(path, f"{name} is set by {'.'.join(map(str, taken[other]))} already")
-        taken.setdefault(name, path[2:])
+    variables = list(_names(mapping))
+    for index, (path, name, indexed) in enumerate(variables):
+        for earlier, other, other_indexed in variables[:index]:
+            if _covers(name, other, indexed=indexed) or _covers(other, name, indexed=other_indexed):
+                yield Fault(path, f"{name} is set by {dotted(earlier[2:])} already")
+                break
     places: list[tuple[str, str, str]] = []
     for name, field in mapping.fields.items():
         if field.file is None or name == "env":
@@ -183,7 +183,8 @@ def _names(mapping: MappingSettings) -> Iterator[tuple[Path, str, bool]]:
             yield (*_HERE, "files", name, "env"), file.env, False
 
 
-def _collide(seen: str, name: str, *, indexed: bool) -> bool:
-    if seen == name:
+def _covers(name: str, other: str, *, indexed: bool) -> bool:
+    """Whether writing `name` writes the variable `other`."""
+    if name == other:
         return True
-    return indexed and re.fullmatch(re.escape(name) + r"_\d+", seen) is not None
+    return indexed and re.fullmatch(re.escape(name) + r"_\d+", other) is not None
