@@ -181,6 +181,11 @@ class Launcher:
             if event["event"] == "output" and event["stream"] == stream
         ]
 
+    def resident(self) -> int:
+        """Resident memory, in bytes."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def children(self) -> list[int]:
         listing = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in listing.split()]

@@ -1,91 +1,326 @@
+"""The controller of the launcher, with real launchers and upstreams."""
+
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
+from proxy.activation.process import LauncherProcess
 from proxy.activation.spawn import SpawnStarter
 from proxy.errors import LauncherError
 from proxy.lifecycle.plan import Plan, PlannedFile
 from proxy.settings import UpstreamSettings
+from tests.launching import PATIENCE, alive, killed_afterwards, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    Open = Callable[..., Awaitable["Running"]]
+    from proxy.activation.starter import Started
 
 
 class Running:
-    """An open starter, and the lines of its upstreams."""
+    """A starter and the lines of its upstreams."""
 
-    def __init__(self, starter: SpawnStarter, tmp_path: Path) -> None:
-        self.starter = starter
+    def __init__(
+        self, directory: Path, environ: dict[str, str] | None = None, **upstream: Any
+    ) -> None:
         self.lines: list[tuple[str, str]] = []
-        self._run_dir = str(tmp_path / "run")
-
-    def plan(self, *argv: str, files: tuple[PlannedFile, ...] = (), **env: str) -> Plan:
-        return Plan(
-            argv=argv,
-            cwd=None,
-            base_env={},
-            base_unset=(),
-            env=env,
-            unset=(),
-            files=files,
-            run_dir=self._run_dir,
-            secrets=frozenset(),
+        self.run_dir = directory / "run"
+        self.starter = SpawnStarter(
+            UpstreamSettings(**({"command": [sys.executable], "stop_grace": 20} | upstream)),
+            on_output=lambda stream, line: self.lines.append((stream, line)),
+            environ=dict(os.environ) if environ is None else environ,
         )
 
+    @property
+    def launcher(self) -> int:
+        (pid,) = self.starter.owned_pids()
+        return pid
+
+    async def start(self, *argv: str, **fields: Any) -> Started:
+        defaults: dict[str, Any] = {
+            "cwd": None,
+            "base_env": {},
+            "base_unset": (),
+            "env": {},
+            "unset": (),
+            "files": (),
+            "run_dir": str(self.run_dir),
+            "secrets": frozenset(),
+        }
+        return await self.starter.start(Plan(argv=argv, **(defaults | fields)))
+
     async def line(self, text: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while text not in [line for _, line in self.lines]:
                 await asyncio.sleep(0.005)
 
 
-@pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Open]:
-    """Open a starter: `await opened(command=[…], environ={…})`."""
-    starters: list[SpawnStarter] = []
-
-    async def open_(environ: dict[str, str] | None = None, **upstream: Any) -> Running:
-        upstream = {"command": [sys.executable], "stop_grace": 5} | upstream
-        lines: list[tuple[str, str]] = []
-        starter = SpawnStarter(
-            UpstreamSettings(**upstream),
-            on_output=lambda stream, line: lines.append((stream, line)),
-            environ=dict(os.environ) if environ is None else environ,
-        )
-        starters.append(starter)
-        await starter.open()
-        running = Running(starter, tmp_path)
-        running.lines = lines
-        return running
-
-    yield open_
-    for starter in starters:
-        await starter.close()
+@asynccontextmanager
+async def opened(directory: Path, **settings: Any) -> AsyncIterator[Running]:
+    running = Running(directory, **settings)
+    try:
+        await running.starter.open()
+        yield running
+    finally:
+        await running.starter.close()
 
 
-def launcher_pid(running: Running) -> int:
-    (pid,) = running.starter.owned_pids()
-    return pid
+async def life(tmp_path: Path) -> None:
+    """Open, start, output, death, restart, stop, close."""
+    async with opened(tmp_path) as running:
+        assert await running.starter.warmed == "nothing is preloaded"
+        first = await running.start("sh", "-c", "echo $HUE; echo err >&2; exit 3", env={"HUE": "r"})
+        assert first.kind == "cold"
+        assert first.why == "nothing is preloaded"
+        exit_ = await first.exited
+        assert (exit_.code, exit_.reason, exit_.tail) == (3, "exited with code 3", "err")
+        assert set(running.lines) == {("stdout", "r"), ("stderr", "err")}
+        second = await running.start("sh", "-c", "echo up; exec sleep 600")
+        await running.line("up")
+        await running.starter.stop()
+        assert (await second.exited).code == 143
+        assert not running.run_dir.exists()
+        launcher = running.launcher
+    assert not alive(launcher)
+    assert running.starter.owned_pids() == frozenset()
+    assert not running.starter.lost.done()
 
 
-async def test_start_output_and_stop(opened: Open) -> None:
-    running = await opened()
-    started = await running.starter.start(
-        running.plan("sh", "-c", "echo $HUE; exec sleep 60", HUE="red")
+async def test_whole_life(tmp_path: Path) -> None:
+    await life(tmp_path)
+
+
+def test_whole_life_on_uvloop(tmp_path: Path) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(life(tmp_path))
+
+
+async def test_upstream_that_dies_at_once_is_never_missed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as running:
+        for code in range(20):
+            started = await running.start("sh", "-c", f"exit {code}")
+            assert (await started.exited).code == code
+
+
+async def test_files_are_there_and_are_undone(tmp_path: Path) -> None:
+    base, path = tmp_path / "base.json", tmp_path / "run" / "config.json"
+    base.write_text('{"a": 1}')
+    files = (
+        PlannedFile(path=str(path), content=b'{"b": 2}', mode=0o640, base_file=str(base)),
+        PlannedFile(path=str(tmp_path / "raw"), content=b"\xff\0", mode=0o600, base_file=None),
     )
-    await running.line("red")
-    assert started.kind == "cold"
-    assert started.why == "nothing is preloaded"
-    await running.starter.stop()
-    exit_ = await started.exited
-    assert exit_.code == 143
-    assert exit_.reason == "was killed by SIGTERM"
+    async with opened(tmp_path) as running:
+        await running.start("sleep", "600", files=files)
+        assert json.loads(path.read_text()) == {"a": 1, "b": 2}
+        assert path.stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "raw").read_bytes() == b"\xff\0"
+        await running.starter.stop()
+        assert [entry.name for entry in tmp_path.iterdir()] == ["base.json"]
+
+
+async def test_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as running:
+        with pytest.raises(LauncherError, match=r"^cannot start no-such: No such file"):
+            await running.start("no-such")
+        assert not running.run_dir.exists()
+        with pytest.raises(LauncherError, match=r"^cannot start: argv\[0\] must not contain NUL$"):
+            await running.start("a\0")
+        with pytest.raises(LauncherError, match=r"^cannot start: \d+ bytes are too many"):
+            await running.start("true", env={"A": "x" * 2**24})
+        await running.start("true")
+
+
+async def test_secrets_of_the_proxy_reach_neither_launcher_nor_upstream(tmp_path: Path) -> None:
+    environ = os.environ | {"OH_SECRET_KEY": "s", "PROXY_INIT__KEY": "s", "OH_OTHER": "o"}
+    async with opened(tmp_path, environ=environ) as running:
+        if os.geteuid() == 0:  # to anybody else the launcher is closed
+            seen = Path(f"/proc/{running.launcher}/environ").read_bytes().split(b"\0")
+            assert b"OH_OTHER=o" in seen
+            assert not [item for item in seen if item.endswith(b"=s")]
+        started = await running.start("env")
+        await started.exited
+        assert ("stdout", "OH_OTHER=o") in running.lines
+        assert not [line for _, line in running.lines if line.endswith("=s")]
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_killed_launcher_takes_its_upstream_along_and_is_told_at_once(
+    tmp_path: Path, factory: Any
+) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as running:
+            started = await running.start("sh", "-c", "sleep 600 & echo $!; wait")
+            async with asyncio.timeout(PATIENCE):
+                while not running.lines:
+                    await asyncio.sleep(0.005)
+            member = int(running.lines[0][1])
+            with killed_afterwards(started.pid, member):
+                os.kill(running.launcher, signal.SIGKILL)
+                assert await running.starter.lost == "the launcher was killed by SIGKILL"
+                exit_ = await started.exited
+                assert exit_.code == 137
+                assert exit_.reason == "was killed because the launcher was killed by SIGKILL"
+                until(lambda: not alive(started.pid) and not alive(member))
+            assert running.starter.owned_pids() == frozenset()
+            await running.starter.stop()
+            with pytest.raises(LauncherError, match="cannot start: the launcher is gone"):
+                await running.start("true")
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(scenario())
+
+
+async def test_launcher_that_is_told_to_end_is_lost_with_its_reason(tmp_path: Path) -> None:
+    async with opened(tmp_path) as running:
+        started = await running.start("sleep", "600")
+        os.kill(running.launcher, signal.SIGTERM)
+        assert (await started.exited).code == 143
+        assert await running.starter.lost == "the launcher exited with code 0"
+
+
+async def test_calls_under_way_fail_when_the_launcher_goes(tmp_path: Path) -> None:
+    async with opened(tmp_path) as running:
+        await running.start("sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done")
+        await running.line("up")
+        stopping = asyncio.create_task(running.starter.stop())
+        await asyncio.sleep(0)
+        os.kill(running.launcher, signal.SIGKILL)
+        with pytest.raises(LauncherError, match="it is gone"):
+            await stopping
+
+
+async def test_kill_shortens_a_stop(tmp_path: Path) -> None:
+    async with opened(tmp_path, stop_grace=600) as running:
+        started = await running.start("sh", "-c", "trap 'echo term' TERM; echo up; while :; do sleep 0.01; done")  # fmt: skip  # noqa: E501
+        await running.line("up")
+        stopping = asyncio.create_task(running.starter.stop())
+        await running.line("term")
+        await running.starter.kill()
+        await stopping
+        assert (await started.exited).code == 137
+
+
+async def test_start_that_was_cancelled_is_ended_by_stop(tmp_path: Path) -> None:
+    async with opened(tmp_path) as running:
+        starting = asyncio.create_task(running.start("sh", "-c", "echo up; exec sleep 600"))
+        await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await running.starter.stop()
+        assert not running.run_dir.exists()
+        assert (await (await running.start("true")).exited).code == 0
+
+
+async def test_open_is_single_flight_and_start_waits_for_it(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    try:
+        opening = [asyncio.create_task(running.starter.open()) for _ in range(3)]
+        assert (await (await running.start("true")).exited).code == 0
+        await asyncio.gather(*opening)
+    finally:
+        await running.starter.close()
+
+
+async def test_close_is_safe_at_any_time(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    await running.starter.close()
+    running = Running(tmp_path)
+    opening = asyncio.create_task(running.starter.open())
+    while not running.starter.owned_pids():
+        await asyncio.sleep(0)
+    launcher = running.launcher
+    await running.starter.close()
+    assert opening.cancelled() or opening.done()
+    assert not alive(launcher)
+    await running.starter.close()
+
+
+def executable(path: Path, script: str) -> str:
+    path.write_text("#!/bin/sh\nfor last; do :; done\n" + script)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 1",
+        "echo no JSON >&$last; cat <&$last",
+        'echo \'{"event": "hello", "version": 2, "pid": 1}\' >&$last; cat <&$last',
+        "eval exec $last'>&-'; sleep 0",
+    ],
+    ids=["exits", "garbage", "other version", "hangs up"],
+)
+async def test_interpreter_that_cannot_run_the_launcher_gives_way_to_ours(
+    tmp_path: Path, script: str
+) -> None:
+    python = executable(tmp_path / "python3", script)
+    async with opened(tmp_path, command=[python, "-m", "server"]) as running:
+        assert (
+            Path(f"/proc/{running.launcher}/cmdline")
+            .read_bytes()
+            .startswith(sys.executable.encode() + b"\0")
+        )
+        assert (await (await running.start("true")).exited).code == 0
+
+
+async def test_interpreter_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    python = executable(tmp_path / "python3", "exec cat <&$last >/dev/null")
+    process = LauncherProcess(python, dict(os.environ), lambda _: None)
+    with pytest.raises(LauncherError, match=r"python3: no hello$"):
+        await process.connect(limit=0.05)
+    await process.end()
+    assert process.reaped
+    with pytest.raises(FileNotFoundError):
+        LauncherProcess("/no/such/python", {}, lambda _: None)
+
+
+async def test_progress_of_a_preload_is_cold_while_there_is_no_fork_server(tmp_path: Path) -> None:
+    async with opened(tmp_path, preload={"modules": ["json"]}) as running:
+        why = await running.starter.warmed
+        assert (await running.start("true")).why == why
+
+
+PROXY = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.test_spawn import Running
+
+async def main():
+    running = Running(Path(sys.argv[1]))
+    await running.starter.open()
+    started = await running.start("sh", "-c", "sleep 600 & echo $!; wait")
+    while not running.lines:
+        await asyncio.sleep(0.01)
+    print(running.launcher, started.pid, running.lines[0][1], flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_killed_proxy_leaves_no_launcher_upstream_or_file(tmp_path: Path) -> None:
+    proxy = subprocess.Popen(
+        [sys.executable, "-c", PROXY, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert proxy.stdout is not None
+    with proxy.stdout:
+        pids = [int(word) for word in proxy.stdout.readline().split()]
+        with killed_afterwards(*pids):
+            assert len(pids) == 3
+            assert (tmp_path / "run").exists()
+            proxy.kill()
+            proxy.wait()
+            until(lambda: not any(alive(pid) for pid in pids))
+    assert not (tmp_path / "run").exists()

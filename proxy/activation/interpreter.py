@@ -41,7 +41,7 @@ def _resolve(program: str, env: Mapping[str, str], cwd: str | None) -> str | Non
     """The absolute path of an executable, looked for as execvp(3) does."""
     start = Path(cwd or ".").absolute()
     if "/" in program:
-        return shutil.which(start / program)
+        return shutil.which(str(start / program))
     path = env.get("PATH", os.defpath)
     return shutil.which(program, path=os.pathsep.join(str(start / p) for p in path.split(":")))
 

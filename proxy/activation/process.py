@@ -68,12 +68,12 @@ class LauncherProcess:
         """Whether it has ended and was waited for: its pid is no longer its own."""
         return self._process.returncode is not None
 
-    async def connect(self) -> dict[str, Any]:
-        """Await its hello, at most 10 s. Raises `LauncherError`; `end` it then."""
+    async def connect(self, limit: float = _HELLO_LIMIT) -> dict[str, Any]:
+        """Await its hello, at most `limit` seconds. Raises `LauncherError`; `end` it then."""
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self.link, sock=self._ours)
         first: list[asyncio.Future[Any]] = [self._hello, self.link.closed]
-        await asyncio.wait(first, timeout=_HELLO_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(first, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not self._hello.done():
             raise LauncherError(f"cannot start the launcher with {self.executable}: no hello")
         hello = self._hello.result()
