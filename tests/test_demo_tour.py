@@ -18,7 +18,7 @@ from tests.harness import ROOT, clean_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-TOUR = (sys.executable, "-m", "proxy.demo.tour")
+TOUR = (sys.executable, "-m", "proxy", "demo")
 
 
 async def start(directory: Path, **env: str) -> asyncio.subprocess.Process:
