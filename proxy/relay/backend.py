@@ -186,7 +186,12 @@ class Backend(asyncio.Protocol):
         client = self._client
         while data:
             try:
-                framing = read_response(data, bodiless=self._bodiless, old=self._old)
+                framing = read_response(
+                    data,
+                    limit=client.relay.limits.head_size,
+                    bodiless=self._bodiless,
+                    old=self._old,
+                )
             except ResponseError as error:
                 self.close(at_once=True)
                 client.failed(502, f"the upstream sent {error}")

@@ -22,9 +22,6 @@ LINGER_BYTES: Final = 4 * 1024 * 1024
 # A closing connection whose peer reads nothing more is cut after this long.
 FLUSH_SECONDS: Final = 30.0
 
-# Upstream heads: not the client's doing, so a plain generous bound.
-RESPONSE_HEAD: Final = 256 * 1024
-
 
 class Limits(Protocol):
     """`limits` of the settings: bytes, counts and seconds."""

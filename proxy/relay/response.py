@@ -6,7 +6,6 @@ import re
 from typing import Final, NamedTuple
 
 from proxy.relay.grammar import BROKEN_LINE, DIGITS, RESPONSE, STATUS_LINE
-from proxy.relay.limits import RESPONSE_HEAD
 
 # `Framing.length` of bodies that do not say how long they are.
 CHUNKED: Final = -1
@@ -31,16 +30,16 @@ class Framing(NamedTuple):
     keep: bool
 
 
-def read_response(data: bytes, *, bodiless: bool, old: bool) -> Framing | None:
+def read_response(data: bytes, *, limit: int, bodiless: bool, old: bool) -> Framing | None:
     """The framing of the response that `data` begins with, or None when its head is cut.
 
-    `bodiless`: it answers a HEAD request; `old`: an HTTP/1.0 request. Raises `ResponseError` for
+    `limit`: bytes of a head; `bodiless`: it answers a HEAD request; `old`: an HTTP/1.0 request. Raises `ResponseError` for
     what a client could read in more than one way; nothing of it has been passed on then.
     (RFC 9112 section 6.3.)
     """
     match = RESPONSE.match(data)
-    if match is None:
-        _refuse_unless_incomplete(data)
+    if match is None or match.end() > limit:
+        _refuse_unless_incomplete(data, limit)
         return None
     minor, code, _ = match.groups()
     status = int(code)
@@ -89,12 +88,12 @@ def _length(lengths: list[bytes], codings: list[bytes]) -> int:
     return int(lengths[0])
 
 
-def _refuse_unless_incomplete(data: bytes) -> None:
+def _refuse_unless_incomplete(data: bytes, limit: int) -> None:
     end = data.find(b"\r\n\r\n")
+    if (len(data) if end < 0 else end + 4) > limit:
+        raise ResponseError(f"a head over {limit} bytes")
     if end >= 0 or BROKEN_LINE.search(data):
         raise ResponseError("a malformed head")
-    if len(data) > RESPONSE_HEAD:
-        raise ResponseError(f"a head over {RESPONSE_HEAD} bytes")
     line, complete, _ = data.partition(b"\r\n")
     known = b"HTTP/1."
     if not known.startswith(line[: len(known)]) or (complete and not _STATUS_LINE.fullmatch(line)):
