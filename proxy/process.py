@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ class Reaper:
         self._loop = loop
         self._owned = owned
         self._later: asyncio.TimerHandle | None = None
+
+    def attach(self) -> None:
+        """Reap from now on.
+
+        A plain handler, because uvloop keeps SIGCHLD from `add_signal_handler` for child
+        processes of its own kind, of which we start none. It only wakes the loop.
+        """
+        signal.signal(
+            signal.SIGCHLD, lambda _number, _frame: self._loop.call_soon_threadsafe(self.reap)
+        )
 
     def reap(self) -> None:
         """Call on every SIGCHLD; one signal may stand for many children."""

@@ -50,7 +50,11 @@ def run_server(settings: Settings, log: Log) -> int:
     """Serve until told to stop; returns the process's exit code."""
     process.protect()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Server(settings, log).run())
+        return runner.run(_serve(settings, log))
+
+
+async def _serve(settings: Settings, log: Log) -> int:
+    return await Server(settings, log).run()
 
 
 class Server:
@@ -120,8 +124,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         process.adopt_orphans()
-        reaper = process.Reaper(loop, self._starter.owned_pids)
-        loop.add_signal_handler(signal.SIGCHLD, reaper.reap)
+        process.Reaper(loop, self._starter.owned_pids).attach()
         try:
             await self._control.setup()
             # Before the launcher: `/health` must answer at once, whatever warming takes.

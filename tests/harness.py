@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import yaml
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -50,7 +51,9 @@ class ProxyProcess:
         self._changed = asyncio.Condition()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self.session = aiohttp.ClientSession()
+        # A connection for each request: what is kept alive is the relay's tests' affair.
+        connector = aiohttp.TCPConnector(force_close=True)
+        self.session = aiohttp.ClientSession(connector=connector)
         self.url = ""
 
     @property
@@ -107,8 +110,11 @@ class ProxyProcess:
 
     async def request(self, method: str, path: str, **kwargs: Any) -> tuple[int, Any]:
         """Status and JSON body."""
-        async with self.session.request(method, self.url + path, **kwargs) as answer:
+        async with self.session.request(method, self._exact(path), **kwargs) as answer:
             return answer.status, json.loads(await answer.read() or b"null")
+
+    def _exact(self, path: str) -> URL:
+        return URL(self.url + path, encoded=True)  # as written: a client's quoting is no test
 
     async def init(self, body: object | None = None, key: str | None = KEY) -> tuple[int, Any]:
         headers = {"X-Init-API-Key": key} if key is not None else {}

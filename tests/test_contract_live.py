@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.harness import KEY, echo_settings
 
@@ -56,19 +58,23 @@ async def test_dormant_row(serve: Serve) -> None:
     assert (await proxy.get("/ready"))[0] == 200
     assert await proxy.get("/api/init") == (200, DORMANT)
     for path in ("/api/conversations", "/api/init/", "/", "/docs", "/api/%69nit", "/health/"):
-        async with proxy.session.get(proxy.url + path) as answer:
+        async with proxy.session.get(URL(proxy.url + path, encoded=True)) as answer:
             assert answer.status == 503, path
             assert int(answer.headers["Retry-After"]) > 0
             assert (await answer.json())["detail"]
 
 
-@pytest.mark.parametrize("key", [None, "", "wrong", KEY + "x", KEY[:-1], "ключ"])
-async def test_wrong_or_missing_key_is_401_in_every_state(serve: Serve, key: str | None) -> None:
+WRONG_KEYS = [None, "", "wrong", KEY + "x", KEY[:-1], "ключ"]
+
+
+async def test_wrong_or_missing_key_is_401_in_every_state(serve: Serve) -> None:
     proxy = await serve()
-    assert (await proxy.init({}, key=key))[0] == 401
+    for key in WRONG_KEYS:
+        assert (await proxy.init({}, key=key))[0] == 401, key
     assert await proxy.get("/api/init") == (200, DORMANT)
     assert (await proxy.init({}))[0] == 200
-    assert (await proxy.init({}, key=key))[0] == 401
+    for key in WRONG_KEYS:
+        assert (await proxy.init({}, key=key))[0] == 401, key
 
 
 async def test_two_keys_are_no_key(serve: Serve) -> None:
@@ -155,38 +161,38 @@ async def test_two_inits_at_once_make_one_activation(serve: Serve) -> None:
     assert (await proxy.get("/api/env"))[1]["CLAIM"] == str(winner)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "named"),
-    [
-        (b"", 400, "body"),
-        (b"{", 400, "line 1"),
-        (b"[]", 400, "object"),
-        (b'{"env": {"A": "1"}, "env": {}}', 400, "env"),
-        (b"\xff\xfe", 400, "UTF-8"),
-        (b'{"sesion_api_keys": []}', 422, "session_api_keys"),
-        (b'{"session_api_keys": [""]}', 422, "session_api_keys"),
-        (b'{"session_api_keys": "k"}', 422, "session_api_keys"),
-        (b'{"env": {"A=B": "1"}}', 422, "env"),
-        (b'{"env": {"": "1"}}', 422, "env"),
-        (b'{"env": {"A": "a\\u0000b"}}', 422, "env"),
-        (b'{"env": {"OH_SESSION_API_KEYS_0": "k"}}', 422, "OH_SESSION_API_KEYS_0"),
-        (b'{"env": {"OH_SECRET_KEY": "k"}}', 422, "OH_SECRET_KEY"),
-        (b'{"env": {"PROXY_INIT__KEY": "k"}}', 422, "PROXY_INIT__KEY"),
-        (b'{"max_concurrent_runs": 0}', 422, "max_concurrent_runs"),
-        (b'{"max_concurrent_runs": "3"}', 422, "max_concurrent_runs"),
-        (b'{"pad": "' + b"x" * 1_100_000 + b'"}', 413, "1048576"),
-    ],
-    ids=lambda value: value[:40].decode("latin-1") if isinstance(value, bytes) else None,
-)
-async def test_malformed_inits_are_refused_and_change_nothing(
-    serve: Serve, tmp_path: Path, body: bytes, status: int, named: str
-) -> None:
+MALFORMED = [
+    (b"", 400, "body"),
+    (b"{", 400, "line 1"),
+    (b"[]", 400, "object"),
+    (b'{"env": {"A": "1"}, "env": {}}', 400, "env"),
+    (b"\xff\xfe", 400, "UTF-8"),
+    (b'{"sesion_api_keys": []}', 422, "session_api_keys"),
+    (b'{"session_api_keys": [""]}', 422, "session_api_keys"),
+    (b'{"session_api_keys": "k"}', 422, "session_api_keys"),
+    (b'{"env": {"A=B": "1"}}', 422, "env"),
+    (b'{"env": {"": "1"}}', 422, "env"),
+    (b'{"env": {"A": "a\\u0000b"}}', 422, "env"),
+    (b'{"env": {"OH_SESSION_API_KEYS_0": "k"}}', 422, "OH_SESSION_API_KEYS_0"),
+    (b'{"env": {"OH_SECRET_KEY": "k"}}', 422, "OH_SECRET_KEY"),
+    (b'{"env": {"PROXY_INIT__KEY": "k"}}', 422, "PROXY_INIT__KEY"),
+    (b'{"max_concurrent_runs": 0}', 422, "max_concurrent_runs"),
+    (b'{"max_concurrent_runs": "3"}', 422, "max_concurrent_runs"),
+    (b'{"pad": "' + b"x" * 1_100_000 + b'"}', 413, "1048576"),
+]
+
+
+async def test_malformed_inits_are_refused_and_change_nothing(serve: Serve, tmp_path: Path) -> None:
     proxy = await serve()
-    answer = await proxy.request("POST", "/api/init", data=body, headers={"X-Init-API-Key": KEY})
-    assert answer[0] == status, answer
-    assert named in answer[1]["detail"]
+    for body, status, named in MALFORMED:
+        answer = await proxy.request(
+            "POST", "/api/init", data=io.BytesIO(body), headers={"X-Init-API-Key": KEY}
+        )
+        assert answer[0] == status, (body[:60], answer)
+        assert named in answer[1]["detail"], (body[:60], answer)
     assert await proxy.get("/api/init") == (200, DORMANT)
     assert not (tmp_path / "run").exists()
+    assert await proxy.init({}) == (200, READY)
 
 
 async def test_oversized_body_without_a_length_is_413(serve: Serve) -> None:
@@ -200,12 +206,12 @@ async def test_oversized_body_without_a_length_is_413(serve: Serve) -> None:
     assert answer[0] == 413
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
-async def test_other_methods_on_init_are_405(serve: Serve, method: str) -> None:
+async def test_other_methods_on_init_are_405(serve: Serve) -> None:
     proxy = await serve()
-    status, body = await proxy.request(method, "/api/init")
-    assert status == 405
-    assert method in body["detail"]
+    for method in ("PUT", "DELETE", "PATCH"):
+        status, body = await proxy.request(method, "/api/init")
+        assert status == 405
+        assert method in body["detail"]
 
 
 async def test_failed_init_says_why_masks_undoes_and_can_be_retried(
@@ -213,7 +219,7 @@ async def test_failed_init_says_why_masks_undoes_and_can_be_retried(
 ) -> None:
     proxy = await serve()
     secret = "users-secret-token"
-    env = {"ECHO_EXIT": "3", "ECHO_LAST_WORDS": f"cannot log in with {secret}", "TOKEN": secret}
+    env = {"ECHO_EXIT": "3", "ECHO_LAST_WORDS": "TOKEN", "TOKEN": secret}
     status, body = await proxy.init({"env": env, "session_api_keys": [SESSION_KEY]})
     assert status == 500
     assert body["state"] == "dormant"

@@ -4,7 +4,7 @@
 
 Its behaviour is steered by the environment it is started with:
 
-    ECHO_EXIT=3        print ECHO_LAST_WORDS to stderr and exit 3 at once
+    ECHO_EXIT=3        quote the variable that ECHO_LAST_WORDS names to stderr, and exit 3
     ECHO_NEVER_READY=1 answer /ready with 503
     ECHO_SILENT=1      never listen
     ECHO_STUBBORN=1    ignore SIGTERM
@@ -110,7 +110,8 @@ def main() -> int:
         )
         Path(child).write_text(str(sleeper.pid))
     if code := os.environ.get("ECHO_EXIT"):
-        print(os.environ.get("ECHO_LAST_WORDS", "no words"), file=sys.stderr)
+        words = os.environ.get(os.environ.get("ECHO_LAST_WORDS", ""), "nothing")
+        print(f"cannot log in with {words}", file=sys.stderr)
         return int(code)
     if os.environ.get("ECHO_SILENT"):
         signal.pause()
