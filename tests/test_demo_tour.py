@@ -143,6 +143,18 @@ async def test_descendants_are_found_until_they_are_gone() -> None:
     assert descendants(shell.pid) == []
 
 
+async def test_it_works_from_anywhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *TOUR, cwd=elsewhere, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        env=clean_environment(TMPDIR=str(tmp_path), PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}"),
+    )  # fmt: skip
+    code, output = await finish(process)
+    assert code == 0, output
+    assert list(tmp_path.rglob("*")) == [elsewhere]
+
+
 def test_the_sample_runs_in_a_private_place_of_its_own() -> None:
     first, second = sample_settings_overrides(), sample_settings_overrides()
     assert first["upstream"]["run_dir"] != second["upstream"]["run_dir"]

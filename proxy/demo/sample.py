@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import tempfile
@@ -14,12 +15,15 @@ _HOME = Path(__file__).resolve().parent.parent.parent
 
 
 def import_path() -> dict[str, str]:
-    """The environment in which `python -m proxy` works wherever it is started.
+    """The variable with which `python -m proxy` works wherever it is started.
 
-    Empty when the package is installed: its directory ahead of the standard library's could
-    hide modules of the latter.
+    None when the package is installed: its directory ahead of the standard library's could hide
+    modules of the latter.
     """
-    return {} if str(_HOME) == sysconfig.get_path("purelib") else {"PYTHONPATH": str(_HOME)}
+    if str(_HOME) == sysconfig.get_path("purelib"):
+        return {}
+    others = os.environ.get("PYTHONPATH")  # what our own interpreter was given, not a setting
+    return {"PYTHONPATH": os.pathsep.join([str(_HOME), *([others] if others else [])])}
 
 
 def sample_settings_overrides(run_dir: str | None = None) -> dict[str, Any]:

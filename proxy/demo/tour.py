@@ -71,7 +71,7 @@ async def _tour(terminal: Terminal) -> int:
     terminal.line(
         f"deferred-init-proxy {__version__}: a warm-pool pod's life, with the sample agent server"
     )
-    with tempfile.TemporaryDirectory(prefix="deferred-init-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="init-demo-") as directory:
         async with aiohttp.ClientSession() as session:
             steps = Steps(Path(directory), session)
             try:
