@@ -63,10 +63,7 @@ def test_a_good_mapping(mapping: str, tmp_path: Path) -> None:
         (fields("web_url: {env: A, encode: csv}"), "fields.web_url.encode: must be 'text', 'json"),
         (
             fields("session_api_keys: {env: A}"),
-            (
-                "fields.session_api_keys.encode: cannot be text for session_api_keys; must be one of "
-                "json, comma, lines, indexed"
-            ),
+            "fields.session_api_keys.encode: cannot be text for session_api_keys; must be one of j",
         ),
         (fields("webhooks: {env: A, encode: lines}"), "fields.webhooks.encode: cannot be lines fo"),
         (

@@ -209,7 +209,11 @@ def from_pydantic(error: ErrorDetails) -> Fault:
     """Say in our words what a validation found."""
     # A fault of a mapping's key is located at the key, followed by a marker.
     path = tuple(part for part in error["loc"] if part != "[key]")
-    context = dict(error.get("ctx", {}))
+    context = {
+        # A bound reads as it is written: 60, not 60.0.
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in error.get("ctx", {}).items()
+    }
     if error["type"] == "extra_forbidden":
         return _unknown_key(path)
     problem = _PROBLEMS.get(error["type"], error["msg"]).format_map(context)

@@ -96,7 +96,9 @@ class FileMapping(Model):
     )
     format: FileFormat = Field(default="json", description="How the content is written.")
     mode: Mode = Field(
-        default=0o600, description="Permissions: octal digits as text.", validate_default=False
+        default=0o600,
+        description="Permissions: octal digits as text.",
+        json_schema_extra={"default": "0600"},
     )
     env: EnvName | None = Field(
         default=None, description="Environment variable that is set to the file's path."

@@ -24,9 +24,9 @@ from proxy.settings.profiles import OPENHANDS
 from proxy.settings.values import (
     AbsolutePath,
     Address,
-    Count,
     EnvName,
     Network,
+    NotBool,
     RequestPath,
     Seconds,
     SecondsOrZero,
@@ -79,6 +79,7 @@ class ListenSettings(Model):
         default=TcpAddress("0.0.0.0", 8000),  # noqa: S104  kubelet probes reach the pod's address
         description="Where clients and the orchestrator connect: host:port, [v6]:port or "
         "unix:/path. Port 0 lets the kernel choose.",
+        json_schema_extra={"default": "0.0.0.0:8000"},
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
@@ -136,6 +137,7 @@ class UpstreamSettings(Model):
     url: Url = Field(
         default=ServerUrl(TcpAddress("127.0.0.1", 18000)),
         description="Where the upstream listens: http://host:port or http+unix:///path.",
+        json_schema_extra={"default": "http://127.0.0.1:18000"},
     )
     activation: Literal["spawn"] = Field(
         default="spawn", description="How the upstream is started: spawn, as our own child."
@@ -213,13 +215,13 @@ class LogSettings(Model):
 
 
 class LimitSettings(Model):
-    head_size: Annotated[Count, Field(ge=1024, le=1_048_576)] = Field(
+    head_size: Annotated[int, Field(ge=1024, le=1_048_576), NotBool] = Field(
         default=65_536, description="Bytes of a request's head, and of a response's."
     )
-    header_count: Annotated[Count, Field(ge=8, le=10_000)] = Field(
+    header_count: Annotated[int, Field(ge=8, le=10_000), NotBool] = Field(
         default=128, description="Headers in one head."
     )
-    target_length: Annotated[Count, Field(ge=128, le=1_048_576)] = Field(
+    target_length: Annotated[int, Field(ge=128, le=1_048_576), NotBool] = Field(
         default=16_384, description="Bytes of a request's target (path and query)."
     )
     head_timeout: Seconds = Field(
@@ -228,7 +230,7 @@ class LimitSettings(Model):
     idle_timeout: Seconds = Field(
         default=120.0, description="Seconds a client's connection may be kept without a request."
     )
-    connections: Annotated[Count, Field(ge=1, le=1_000_000)] = Field(
+    connections: Annotated[int, Field(ge=1, le=1_000_000), NotBool] = Field(
         default=10_000, description="Client connections at one time."
     )
     connect_timeout: Seconds = Field(

@@ -128,12 +128,11 @@ Mode = Annotated[
     PlainSerializer(lambda mode: f"{mode:04o}", return_type=str),
     WithJsonSchema({"type": "string", "pattern": "^(0|0o)?[0-7]{3}$"}),
 ]
-Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
-SecondsOrZero = Annotated[
-    float, BeforeValidator(_no_bool), Field(ge=0, le=_LONGEST, allow_inf_nan=False)
-]
-Count = Annotated[int, BeforeValidator(_no_bool)]
-Status = Annotated[int, BeforeValidator(_no_bool), Field(ge=200, le=599)]
+# Last in an annotation: the bounds before it are then part of the JSON Schema.
+NotBool = BeforeValidator(_no_bool)
+Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False), NotBool]
+SecondsOrZero = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False), NotBool]
+Status = Annotated[int, Field(ge=200, le=599), NotBool]
 Text = Annotated[str, AfterValidator(_sendable)]
 EnvName = Annotated[str, AfterValidator(_env_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), AfterValidator(_sendable)]
