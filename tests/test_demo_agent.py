@@ -259,9 +259,16 @@ async def test_what_cannot_be_stored_did_not_happen(tmp_path: Path) -> None:
         assert await server.ask("POST", "/api/conversations", json={}) == (507, fault)
         assert await server.events(ident) == []
         assert len((await server.ask("GET", "/api/conversations"))[1]["items"]) == 1
+        body = {"initial_message": {"content": "hello"}}
+        assert await server.ask("POST", "/api/conversations", json=body) == (507, fault)
+        async with server.session.ws_connect(f"/sockets/events/{ident}", headers=HEADERS) as socket:
+            await socket.send_json({"content": "hello"})
+            assert (await socket.receive_json(timeout=20))["code"] == 507
+        assert len((await server.ask("GET", "/api/conversations"))[1]["items"]) == 1
         path.mkdir()
         assert (await server.say(ident, "hello"))[0] == 200
         await server.until(ident, "finished")
+        assert list(path.iterdir()) == [path / ident]
 
 
 async def test_runs_over_the_limit_are_refused_and_not_kept(tmp_path: Path) -> None:

@@ -230,8 +230,13 @@ class AgentServer:
         try:
             await self._conversations.say(conversation, message_text(parse_json(frame)))
         except (BadRequestError, RunRefusedError) as error:
-            fault = {"kind": "ServerErrorEvent", "source": "environment", "code": error.status}
-            await socket.send_json(fault | {"detail": str(error)})
+            code, detail = error.status, str(error)
+        except OSError as error:
+            code, detail = 507, f"cannot store: {error.strerror}"
+        else:
+            return
+        fault = {"kind": "ServerErrorEvent", "source": "environment"}
+        await socket.send_json(fault | {"code": code, "detail": detail})
 
     def _find(self, request: web.Request) -> Conversation:
         text = request.match_info["id"]

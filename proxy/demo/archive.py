@@ -15,6 +15,7 @@ import hmac
 import json
 import logging
 import os
+import shutil
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,6 +55,10 @@ class Archive:
         directory.mkdir(mode=0o700, exist_ok=True)
         record = {"signature": self._sign(f"{conversation}/{name}", body), "body": body}
         _write_whole(directory / name, json.dumps(record).encode())
+
+    def discard(self, conversation: uuid.UUID) -> None:
+        """Take a conversation back, as far as that is possible."""
+        shutil.rmtree(self._path / str(conversation), ignore_errors=True)
 
     def load(self) -> list[tuple[uuid.UUID, dict[str, Any], list[dict[str, Any]]]]:
         """Every trusted conversation as (id, meta, events); the others are named in the log."""

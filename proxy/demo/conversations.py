@@ -185,12 +185,14 @@ class Conversations:
             if self._archive is not None:
                 meta = {"created_at": conversation.created_at}
                 await asyncio.to_thread(self._archive.save, conversation.id, META, meta)
+            if text is not None:
+                await self._begin(conversation, text)
         except BaseException:
             self._running.discard(conversation.id)
+            if self._archive is not None:
+                self._archive.discard(conversation.id)
             raise
         self._all[conversation.id] = conversation
-        if text is not None:
-            await self._begin(conversation, text)
         return conversation
 
     async def say(self, conversation: Conversation, text: str) -> None:
