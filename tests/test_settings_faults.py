@@ -107,7 +107,7 @@ ONE_FAULT = [
     ("- a", "FILE:1: must be a mapping of keys to values"),
     ("just text", "FILE:1: must be a mapping"),
     ("log: {}\n---\nlog: {}", "FILE:2: a second document begins; settings are one"),
-    ("log: [", "FILE:2:1: "),
+    ("log: x: y", "FILE:1:7: mapping values are not allowed"),
     ("log:\n\tlevel: x", "FILE:2:1: "),
     ("log: \x07", "FILE:1: "),
     ("log: *a", "FILE:1: no anchor 'a'"),
