@@ -51,7 +51,7 @@ def _tcp(address: TcpAddress) -> socket.socket:
     # [::] means every address of the pod: a cluster may probe by IPv4 and route by IPv6.
     both = address.host == "::" and socket.has_dualstack_ipv6()
     return socket.create_server(
-        place[:2],  # type: ignore[arg-type]  # host and port, whatever the family
+        place[:2],
         family=family,
         backlog=_BACKLOG,
         dualstack_ipv6=both,

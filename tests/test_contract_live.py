@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from tests.harness import KEY, echo_settings
+from tests.harness import KEY, ROOT, clean_environment, echo_settings
 
 if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
@@ -376,3 +377,25 @@ async def test_upstream_output_is_logged_tagged_and_masked(serve: Serve) -> None
     assert line["logger"] == "upstream"
     assert line["stream"] == "stderr"
     assert line["message"] == "hello-***"
+
+
+async def test_serve_without_file_and_command_serves_the_sample_agent(tmp_path: Path) -> None:
+    env = clean_environment(PROXY_LISTEN__ADDRESS=f"unix:{tmp_path / 'p.sock'}")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", "serve",
+        stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=env,
+    )  # fmt: skip
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if json.loads(line).get("state") == "ready":
+            break
+    connector = aiohttp.UnixConnector(str(tmp_path / "p.sock"))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        async with session.get("http://proxy/api/init") as answer:
+            assert answer.status == 404
+        async with session.get("http://proxy/api/conversations") as answer:
+            assert answer.status == 200
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+    assert not (tmp_path / "p.sock").exists()

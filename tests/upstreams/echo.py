@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
                     threading.Event().wait(0.01)
                 self._send(200, {"slow": True})
             case _:
-                self._send(200, {"head": self.raw_requestline.decode("latin-1")})
+                self._send(200, {"head": self.requestline})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
