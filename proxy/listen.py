@@ -28,14 +28,6 @@ def open_listener(address: TcpAddress | UnixAddress) -> socket.socket:
         raise ProxyError(f"cannot listen on {address}: {reason}") from error
 
 
-def close_listener(sock: socket.socket) -> None:
-    """Close, and remove the name of a Unix socket."""
-    path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
-    sock.close()
-    if path:
-        Path(path).unlink(missing_ok=True)
-
-
 def bound_address(sock: socket.socket) -> str:
     """Where clients reach it, with the port that the kernel chose."""
     if sock.family == socket.AF_UNIX:

@@ -31,8 +31,9 @@ from proxy.lifecycle.gate import Verdict, decide
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
-from proxy.listen import bound_address, close_listener, open_listener
+from proxy.listen import bound_address, open_listener
 from proxy.relay import Relay
+from proxy.settings import UnixAddress
 
 if TYPE_CHECKING:
     from proxy.lifecycle.plan import Plan
@@ -115,7 +116,6 @@ class Server:
             trusted_proxies=settings.listen.trusted_proxies,
         )
         self._listener: asyncio.Server | None = None
-        self._socket: socket.socket | None = None
         self._cut = asyncio.Event()
 
     async def run(self) -> int:
@@ -142,14 +142,13 @@ class Server:
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        self._socket = open_listener(self._settings.listen.address)
-        self._listener = await (
-            loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
-        )(self._relay, sock=self._socket)
+        sock = open_listener(self._settings.listen.address)
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        self._listener = await create(self._relay, sock=sock)
         logger.info(
             "listening",
             extra={
-                "address": bound_address(self._socket),
+                "address": bound_address(sock),
                 "version": __version__,
                 "pid": os.getpid(),
             },
@@ -232,13 +231,13 @@ class Server:
         self._stop_listening()
         # The upstream closes its own WebSockets properly, through tunnels that are still open.
         await self._activator.shutdown()
-        await self._relay.drain(_LAST_BYTES)
+        await self._relay.drain(_LAST_BYTES, tunnels=True)
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
             self._listener.close()
-        if self._socket is not None:
-            close_listener(self._socket)
+        if isinstance(self._settings.listen.address, UnixAddress):
+            Path(self._settings.listen.address.path).unlink(missing_ok=True)
 
 
 def _private_run_dir() -> str:

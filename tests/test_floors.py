@@ -16,6 +16,7 @@ FLOORS: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
     "process": set(),
+    "listen": {"errors", "settings"},
     "lifecycle": {"errors"},
     "settings": {"errors"},
     "relay": {"errors", "lifecycle"},

@@ -91,18 +91,18 @@ class Relay:
         """Client connections at present, tunnels included."""
         return len(self._clients)
 
-    async def drain(self, grace: float) -> None:
+    async def drain(self, grace: float, *, tunnels: bool = False) -> None:
         """Close idle connections, let requests that are under way end within `grace` seconds.
 
-        Returns when nothing but tunnels is left, or the time is up. Every connection ends with
-        the request that it is working on.
+        Returns when nothing but tunnels is left (with `tunnels`: nothing at all), or the time is
+        up. Every connection ends with the request that it is working on.
         """
         self.draining = True
         for client in list(self._clients):
             client.drain()
         try:
             async with asyncio.timeout(grace):
-                while any(client.busy for client in self._clients):
+                while any(tunnels or client.busy for client in self._clients):
                     self._gone.clear()
                     await self._gone.wait()
         except TimeoutError:
