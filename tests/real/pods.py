@@ -103,8 +103,7 @@ class Pod:
     async def environment(self) -> dict[str, str]:
         """What the upstream was started with."""
         _, details = await self.proxy.get("/api/init?details=true")
-        pid = details["pid"] if "pid" in details else details["upstream"]["pid"]
-        entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        entries = Path(f"/proc/{details['pid']}/environ").read_bytes().decode().split("\0")
         return dict(entry.split("=", 1) for entry in entries if entry)
 
     async def run(self, command: str) -> str:
