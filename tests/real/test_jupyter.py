@@ -1,4 +1,4 @@
-"""`deploy/jupyter.yaml`, the example for a server that is not OpenHands, on a real Jupyter Server."""
+"""`deploy/jupyter.yaml`, the example for a server that is not OpenHands, on a real Jupyter."""
 
 from __future__ import annotations
 
