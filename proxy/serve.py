@@ -21,6 +21,7 @@ import uvloop
 from aiohttp import web
 
 from proxy import __version__, process
+from proxy.activation.orphans import end_orphans
 from proxy.activation.probe import Probe
 from proxy.activation.spawn import SpawnStarter
 from proxy.activation.transaction import Activator
@@ -70,7 +71,9 @@ class Server:
         # From the inside out: the state first, because everybody reads it ...
         self._lifecycle = Lifecycle(State.WARMING if upstream.preload.enabled else State.DORMANT)
         # ... then what brings an upstream up and keeps it up ...
-        self._starter = SpawnStarter(upstream, on_output=_log_output, environ=dict(os.environ))
+        self._starter = SpawnStarter(
+            upstream, on_output=_log_output, environ=dict(os.environ), sweep=end_orphans
+        )
         self._probe = Probe(
             base=upstream.url.base,
             socket_path=upstream.url.socket_path,

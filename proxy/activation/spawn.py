@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation.interpreter import find_interpreter
@@ -24,7 +25,7 @@ from proxy.errors import LauncherError
 from proxy.lifecycle.plan import PROXY_OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from proxy.lifecycle.plan import Plan
     from proxy.settings import UpstreamSettings
@@ -41,7 +42,8 @@ class SpawnStarter:
 
     `on_output(stream, line)` gets every line of the upstream's, unmasked; `on_warming(done, total)`
     the progress of a preload. `environ` is the proxy's environment, which the launcher and the
-    upstream inherit without the proxy's own variables.
+    upstream inherit without the proxy's own variables. `sweep(keep)` ends the processes that a lost
+    launcher has left to the proxy, all but those of `keep`.
     """
 
     def __init__(
@@ -51,11 +53,14 @@ class SpawnStarter:
         on_output: Callable[[str, str], None],
         environ: Mapping[str, str],
         on_warming: Callable[[int, int], None] | None = None,
+        sweep: Callable[[Collection[int]], Awaitable[object]] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._upstream = upstream
         self._on_output = on_output
         self._on_warming = on_warming
+        self._sweep = sweep
+        self._plan: Plan | None = None
         self._environ = _without(environ, PROXY_OWN)
         self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -89,6 +94,7 @@ class SpawnStarter:
         """
         await self.open()
         self._ended_early.clear()
+        self._plan = plan
         answer = await self._call(
             "start",
             **_base(plan.argv, plan.cwd, plan.base_env, plan.base_unset),
@@ -189,7 +195,14 @@ class SpawnStarter:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         how = await launcher.wait()
-        reason = f"the launcher {how}"
+        if self._sweep is not None:
+            await self._sweep(self.owned_pids())
+        self._undo_files()
+        # The next start finds a new launcher: losing one costs a restart, not the pod.
+        self._launcher = self._opening = None
+        self._lose(f"the launcher {how}")
+
+    def _lose(self, reason: str) -> None:
         logger.error("launcher lost", extra={"reason": reason})
         exit_ = Exit(code=128 + signal.SIGKILL, reason=f"was killed because {reason}")
         for exited in self._running.values():
@@ -199,6 +212,19 @@ class SpawnStarter:
         self._warm(reason)
         if not self.lost.done():
             self.lost.set_result(reason)
+
+    def _undo_files(self) -> None:
+        """Remove the plan's files, which the launcher could not.
+
+        What stood in their place before only the launcher knew.
+        """
+        if self._plan is None:
+            return
+        for file in self._plan.files:
+            with contextlib.suppress(OSError):
+                Path(file.path).unlink()
+        with contextlib.suppress(OSError):
+            Path(self._plan.run_dir).rmdir()  # only when nothing else is in it
 
     # What is said
 

@@ -40,7 +40,7 @@ class Started:
 class Starter(Protocol):
     """Starts, watches and stops one upstream at a time.
 
-    `lost` is done, with the reason, as soon as the starter itself can work no more.
+    `lost` is done, with the reason, as soon as what starts it was lost once.
     `warmed` is done when it is as warm as it will be; its result says why it stays cold, or None.
     """
 
