@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .warmth import Warmth
+
 GRACE = 10.0  # seconds from TERM to KILL when the controller has not said otherwise
 FLUSH_LIMIT = 1.0  # seconds for the last messages to leave
 USAGE = "usage: launcher --fd N (a connected socket)"
@@ -32,9 +34,18 @@ class Launcher:
         self._queue: deque[dict[str, Any]] = deque()
         self._grace = GRACE
         self._told_to_end = False
-        self._operations = {"prepare": self._prepare, "start": self._start, "stop": self._stop}
+        self._operations = {
+            "prepare": self._prepare,
+            "hasten": self._hasten,
+            "record": self._record,
+            "start": self._start,
+            "stop": self._stop,
+        }
         self._session = Session(loop, fd, self._received)
-        self._upstream = Upstream(loop, Children(loop), self._session)
+        children = Children(loop)
+        self._upstream = Upstream(loop, children, self._session)
+        self._children = children
+        self._warmth: Warmth | None = None
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.on_signal(number, self._end)
 
@@ -60,6 +71,8 @@ class Launcher:
                     lambda: self._queue or self._upstream.left_over or self._ending()
                 )
         _report(lambda: self._upstream.stop(self._grace))
+        if self._warmth is not None:
+            self._warmth.close()
         self._loop.run_until(lambda: self._session.flushed, FLUSH_LIMIT)
 
     def _ending(self) -> bool:
@@ -112,10 +125,25 @@ class Launcher:
         Base(message)
         self._grace = grace(message, self._grace)
         if message.get("preload") is not None:
-            self._upstream.cold_because = "no fork server"
-            event = {"event": "cold", "why": self._upstream.cold_because}
-            self._loop.later(0, lambda: self._session.send(event))  # after the answer
+            self._upstream.forkserver = self._warm()
+            self._warm().prepare(message)
         return {}
+
+    def _hasten(self, _message: dict[str, Any]) -> dict[str, Any]:
+        if self._warmth is not None:
+            self._warmth.hasten()
+        return {}
+
+    def _record(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._warm().record(message)
+        return {}
+
+    def _warm(self) -> Warmth:
+        if self._warmth is None:
+            from .warmth import Warmth  # noqa: PLC0415  a launcher that never warms stays small
+
+            self._warmth = Warmth(self._loop, self._children, self._session.send)
+        return self._warmth
 
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
         return self._upstream.start(Spec(message))

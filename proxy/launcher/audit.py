@@ -1,0 +1,297 @@
+"""Watches what is read from the environment and which files are opened while modules are preloaded.
+
+`os.environ` and `os.environb` keep their identity: what is exchanged is the dictionary inside
+them, which every one of their methods goes through, and `posix.environ`, which is the same
+dictionary. `remove` puts the very same objects back. An audit hook cannot be taken off: after
+`remove` it returns at once.
+
+What native code reads through getenv(3) is not seen here: see `native` and `policy`.
+"""
+
+from __future__ import annotations
+
+import os
+import posix
+import sys
+from contextlib import contextmanager
+
+from .policy import iterated, matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Iterator
+
+    Modules = tuple[str, ...]  # who was being imported, innermost first
+
+CODE: Modules = ("the import system",)
+_PLUMBING = frozenset(
+    [
+        "os",
+        "_collections_abc",
+        "collections.abc",
+        "importlib._bootstrap",
+        "importlib._bootstrap_external",
+    ]
+)
+_CODE_ENDINGS = (".py", ".pyc", ".so")
+KEPT = 4  # different import stacks kept per name; one is proof enough
+_OWN = __name__.rpartition(".")[0]
+# Starting a program hands the whole environment on, unless the call names another one.
+_HAND_ON = {
+    "subprocess.Popen": 3,  # index of the env argument
+    "os.exec": 2,
+    "os.posix_spawn": 2,
+    "os.spawn": 3,
+    "os.system": None,
+    "os.fork": None,
+    "os.forkpty": None,
+    "pty.spawn": None,
+}
+
+
+class Audit:
+    """`names`: name -> stacks of the modules that read it; `everything`: stacks that read them all.
+
+    `patterns`: stacks that read all names of some lower-case patterns. `written`: names that
+    modules set or removed. `opened`: path -> stack.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[Modules]] = {}
+        self.everything: list[Modules] = []
+        self.patterns: list[tuple[tuple[str, ...], Modules]] = []
+        self.written: dict[str, Modules] = {}
+        self.opened: dict[str, Modules] = {}
+        self.listed: dict[str, Modules] = {}
+        self.forked: list[Modules] = []
+        self._active = False
+        self._data: Any = None
+
+    def install(self) -> None:
+        self._data = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
+        self._put(Watched(self._data, self))
+        sys.addaudithook(self._hook)
+        self._active = True
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """For what this process does on its own account."""
+        self._active = False
+        try:
+            yield
+        finally:
+            self._active = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "names": self.names,
+            "everything": self.everything,
+            "patterns": self.patterns,
+            "written": self.written,
+            "opened": {path: stack for path, stack in self.opened.items() if stack is not CODE},
+            "listed": self.listed,
+        }
+
+    def absorb(self, data: dict[str, Any]) -> None:
+        """Add what another audit has found (`to_json`)."""
+        for name, stacks in data["names"].items():
+            self.names.setdefault(name, []).extend(tuple(stack) for stack in stacks)
+        self.everything += [tuple(stack) for stack in data["everything"]]
+        self.patterns += [(tuple(names), tuple(stack)) for names, stack in data["patterns"]]
+        for key in ("written", "opened", "listed"):
+            for name, stack in data[key].items():
+                getattr(self, key).setdefault(name, tuple(stack))
+
+    def remove(self) -> None:
+        self._active = False
+        self._put(self._data)
+
+    def _put(self, data: Any) -> None:
+        os.environ._data = data  # type: ignore[attr-defined]  # noqa: SLF001
+        os.environb._data = data  # type: ignore[attr-defined]  # noqa: SLF001
+        posix.environ = data
+
+    def readers(self, name: str) -> Modules | None:
+        """Who was being imported when `name` was read or written; None when it was not."""
+        stacks = self.names.get(name)
+        if stacks:
+            return stacks[0]
+        for patterns, stack in self.patterns:
+            if matches(name, patterns):
+                return stack
+        if self.everything:
+            return self.everything[0]
+        return self.written.get(name)
+
+    def readers_of_file(self, path: str) -> Modules | None:
+        """Who was being imported when `path` was opened or its directory listed."""
+        path = os.path.abspath(path)
+        if path in self.opened:
+            return self.opened[path]
+        directory = os.path.dirname(path)
+        for seen, own in ((self.opened, path), (self.listed, directory)):
+            for other, stack in seen.items():
+                if stack is not CODE and _same(other, own):
+                    return stack
+        return None
+
+    def _note_path(self, seen: dict[str, Modules], path: object) -> None:
+        if isinstance(path, (str, bytes)):
+            name = os.path.abspath(os.fsdecode(path))
+            if name not in seen:
+                # The import system's own reading is most of all reading, and is not looked into.
+                seen[name] = CODE if name.endswith(_CODE_ENDINGS) else modules()
+
+    def note(self, key: object) -> None:
+        if self._active:
+            name = os.fsdecode(key) if isinstance(key, (bytes, str)) else repr(key)
+            stacks = self.names.setdefault(name, [])
+            if len(stacks) < KEPT:
+                stack = modules()
+                if stack not in stacks:
+                    stacks.append(stack)
+
+    def note_write(self, key: object) -> None:
+        if self._active and isinstance(key, (bytes, str)):
+            self.written.setdefault(os.fsdecode(key), modules())
+
+    def note_all(self) -> None:
+        if not self._active:
+            return
+        caller = _caller()
+        kept = iterated(caller) if caller is not None else None
+        stack = modules()
+        if kept is None:
+            if stack not in self.everything:
+                self.everything.append(stack)
+        elif (kept, stack) not in self.patterns:
+            self.patterns.append((kept, stack))
+
+    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self._active:
+            return
+        if event == "open":
+            self._note_path(self.opened, args[0])
+        elif event in ("os.listdir", "os.scandir"):
+            self._note_path(self.listed, args[0] or ".")
+        elif event in ("os.putenv", "os.unsetenv"):
+            self.note_write(args[0])
+        elif event in _HAND_ON:
+            at = _HAND_ON[event]
+            if at is None or len(args) <= at or args[at] is None:
+                self.note_all()
+            if event.startswith("os.fork"):
+                self.forked.append(modules())
+
+
+class Watched:
+    """Stands in for the dictionary inside `os.environ`; notes every look at it."""
+
+    __slots__ = ("_audit", "_data")
+
+    def __init__(self, data: dict[bytes, bytes], audit: Audit) -> None:
+        self._data = data
+        self._audit = audit
+
+    def __getitem__(self, key: bytes) -> bytes:
+        if not _in_view():
+            self._audit.note(key)
+        return self._data[key]
+
+    def get(self, key: bytes, default: bytes | None = None) -> bytes | None:
+        self._audit.note(key)
+        return self._data.get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self._audit.note(key)
+        return key in self._data
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self._audit.note_write(key)
+        self._data[key] = value
+
+    def __delitem__(self, key: bytes) -> None:
+        self._audit.note_write(key)
+        if key not in self._data:
+            self._audit.note(key)  # the KeyError tells that it was absent
+        del self._data[key]
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._audit.note_all()
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        self._audit.note_all()
+        return len(self._data)
+
+    def __getattr__(self, name: str) -> Any:
+        """Any other method of a dictionary: taken as a look at everything."""
+        self._audit.note_all()
+        return getattr(self._data, name)
+
+    def __eq__(self, other: object) -> bool:
+        self._audit.note_all()
+        return bool(self._data == other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        self._audit.note_all()
+        return repr(self._data)
+
+
+def modules() -> Modules:
+    """The modules being imported at this moment, innermost first.
+
+    When none is (a thread that an import has started), the module of the code that runs.
+    """
+    found: list[str] = []
+    running: str | None = None
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and not _is_ours(name):
+            if running is None and not _is_plumbing(name):
+                running = name
+            if frame.f_code.co_name == "<module>" and name not in found and name != "__main__":
+                found.append(name)
+        frame = frame.f_back
+    return tuple(found) or ((running,) if running else ("the interpreter's start",))
+
+
+def _caller() -> FrameType | None:
+    """The frame that used `os.environ`, behind the methods of the mapping."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and not _is_ours(name) and not _is_plumbing(name):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False  # one of them is gone
+
+
+def _in_view() -> bool:
+    """Whether `os.environ.items()` or `.values()` is asking: the iteration itself was noted."""
+    frame = sys._getframe(2)  # noqa: SLF001  _Environ.__getitem__
+    back = frame.f_back
+    return (
+        back is not None
+        and back.f_code.co_name == "__iter__"
+        and back.f_globals.get("__name__") in ("_collections_abc", "collections.abc")
+    )
+
+
+def _is_ours(name: str) -> bool:
+    return name == _OWN or name.startswith(_OWN + ".")
+
+
+def _is_plumbing(name: str) -> bool:
+    return name in _PLUMBING

@@ -1,0 +1,212 @@
+"""The fork server: a process that has imported the upstream's modules and forks on request.
+
+It runs with the upstream's interpreter, flags, environment (without what is delivered) and working
+directory, and speaks JSON lines with the launcher over descriptor 3:
+
+    launcher: {"command": …, "modules": […], "linger": seconds}
+    here:     {"event": "importing", "module": …, "done": n}   before each import
+              {"event": "note", "text": …}
+              {"event": "warm", "modules": n, "seconds": …} | {"event": "failed", "why": …}
+             | {"event": "report", …}                              for a trial: see `trial`
+    launcher: {"op": "check", "delivered": […], "files": […]}
+    here:     {"why": null | text}
+    launcher: {"op": "fork", "env": {…}, "unset": […], "title": […]}, with stdout and stderr
+    here:     {"pid": n} | {"why": text}
+
+The launcher is trusted; the modules are not: they may hang, exit, fork or start threads, and
+whatever they leave that a fork cannot carry over is a reason not to fork (`failed`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .audit import Audit
+
+# Before anything else is imported: what these modules read at import is watched as well.
+AUDIT = Audit()
+AUDIT.install()
+
+import gc  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import time  # noqa: E402
+
+from . import entry  # noqa: E402
+from .child_of_fork import descend  # noqa: E402
+from .command import Command, Unsuitable  # noqa: E402
+from .identity import difference, identity  # noqa: E402
+from .leftovers import Leftovers, wait_for_threads  # noqa: E402
+from .native import Native, mapped  # noqa: E402
+from .policy import always_cold  # noqa: E402
+from .prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
+from .startup import reads_of_start  # noqa: E402
+from .stream import Stream  # noqa: E402
+from .trial import Trial  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+FD = 3
+NAMED = 5  # names given in a reason for a cold start
+
+
+class CannotPreloadError(Exception):
+    """The modules cannot be preloaded; the text names the one and says why."""
+
+
+class StaleError(CannotPreloadError):
+    """The plan was recorded for something else."""
+
+
+class ForkServer:
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._pid = os.getpid()
+        self._native: Native | None = None
+        self._command: Command
+
+    def preload(self, config: dict[str, Any]) -> None:
+        """Import everything, then make sure that a fork is a faithful copy."""
+        started = time.monotonic()
+        command = self._command = Command.from_json(config["command"])
+        leftovers = Leftovers()
+        with AUDIT.paused():
+            AUDIT.absorb(reads_of_start(command, os.path.dirname(__file__)))
+        try:
+            entry.arrange(command)
+        except Unsuitable as error:
+            raise CannotPreloadError(str(error)) from None
+        present = identity()
+        if config.get("identity"):
+            differs = difference(config["identity"], present)
+            if differs:
+                raise StaleError(differs)
+        if config.get("trial"):
+            self._try(config, leftovers, present)
+        for done, name in enumerate(config["modules"]):
+            self._step(name, done)
+            self._import(name)
+            fault = leftovers.check()
+            if fault:
+                raise CannotPreloadError("module %s %s" % (name, fault))
+        if entry.is_own_module(command):
+            raise CannotPreloadError("module %s is the one to be run" % command.target)
+        for note in wait_for_threads(config.get("linger", 0)):
+            self._stream.send({"event": "note", "text": note})
+        fault = leftovers.check()
+        if fault:
+            raise CannotPreloadError("a preloaded module %s" % fault)
+        self._freeze()
+        count = len(config["modules"])
+        seconds = round(time.monotonic() - started, 3)
+        self._stream.send({"event": "warm", "modules": count, "seconds": seconds})
+
+    def _step(self, module: str, done: int) -> None:
+        self._stream.send({"event": "importing", "module": module, "done": done})
+
+    def _try(self, config: dict[str, Any], leftovers: Leftovers, present: dict[str, Any]) -> None:
+        """Report on every module instead of serving. Does not return."""
+        trial = Trial(AUDIT, config["trial"])
+        trial.run(config["modules"], leftovers, self._step)
+        self._stream.send(dict(trial.report(), identity=present))
+        os._exit(0)
+
+    def _import(self, name: str) -> None:
+        try:
+            __import__(name)
+        except SystemExit as error:
+            raise CannotPreloadError(
+                "module %s called sys.exit(%s)" % (name, _short(error.code))
+            ) from None
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is named and the start is cold
+            text = "module %s raised %s: %s" % (name, type(error).__name__, _short(error))
+            raise CannotPreloadError(text) from None
+        finally:
+            if os.getpid() != self._pid:
+                os._exit(0)  # the module forked, and this is not the fork server
+        self._stream.own()
+
+    def _freeze(self) -> None:
+        """Flush, search the libraries, and keep the collector off what the children share."""
+        self._native = Native(mapped())
+        AUDIT.remove()
+        prctl(PR_SET_DUMPABLE, 0)  # what is delivered passes through here
+        for file in (sys.stdout, sys.stderr):
+            if file is not None:
+                file.flush()
+        gc.collect()
+        trim_memory()
+        gc.freeze()
+
+    def serve(self) -> Callable[[], None]:
+        """Answer until the launcher closes its end; in a forked child, return what it is to run."""
+        while True:
+            message, descriptors = self._stream.receive()
+            if message is None:
+                os._exit(0)  # nothing of the modules' own endings: they have not run
+            if message["op"] == "check":
+                self._stream.send({"why": self.refusal(message["delivered"], message["files"])})
+            else:
+                grown = descend(message, descriptors, self._stream)
+                for fd in descriptors:
+                    os.close(fd)
+                if grown:
+                    return lambda: entry.run(self._command)
+
+    def refusal(self, delivered: list[str], files: list[str]) -> str | None:
+        """Why a start that delivers these names and files would differ from a cold one."""
+        reasons = []
+        for name in sorted(delivered):
+            readers = AUDIT.readers(name)
+            if always_cold(name):
+                reasons.append("%s acts before Python code runs" % name)
+            elif readers is not None:
+                reasons.append("%s was read while preloading %s" % (name, _stack(readers)))
+            else:
+                library = self._native.reader(name) if self._native else None
+                if library:
+                    reasons.append("%s may have been read by %s" % (name, library))
+        for path in files:
+            opened = AUDIT.readers_of_file(path)
+            if opened is not None:
+                reasons.append("%s was looked at while preloading %s" % (path, _stack(opened)))
+        if not reasons:
+            return None
+        more = len(reasons) - NAMED
+        return "; ".join(reasons[:NAMED]) + ("; and %d more" % more if more > 0 else "")
+
+
+def _stack(modules: tuple[str, ...]) -> str:
+    if len(modules) == 1:
+        return modules[0]
+    return "%s (imported by %s)" % (modules[0], ", ".join(modules[1:3]))
+
+
+def _short(value: object) -> str:
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001  an error that cannot be shown is still an error
+        return "?"
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def main() -> Callable[[], None]:
+    """Preload and serve; returns only in a forked child, with what it has to run."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    stream = Stream(FD)
+    server = ForkServer(stream)
+    stream.send({"event": "hello"})
+    config, _ = stream.receive()
+    if config is None:
+        os._exit(0)
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
+        del sys.modules[name]  # the modules to come shall find nothing of ours
+    try:
+        server.preload(config)
+    except CannotPreloadError as error:
+        stale = isinstance(error, StaleError)
+        stream.send({"event": "failed", "why": str(error), "stale": stale})
+        os._exit(1)
+    return server.serve()

@@ -1,0 +1,100 @@
+"""What preloaded modules leave in the process that a fork cannot carry over faithfully.
+
+Descriptors: a fork shares the open file with its parent and with every later fork. That is
+harmless for regular files and devices opened for reading (their offset is shared; libraries that
+keep one use it through a mapping or pread). It is not for sockets, pipes, epoll and eventfd
+instances or files opened for writing: two processes would take each other's events and bytes.
+Child processes stay the fork server's, so the upstream could not wait for them. Threads do not
+survive a fork at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
+
+_LOOK = 0.05  # seconds between looks at the threads
+
+
+class Leftovers:
+    """Compares with the moment it was made."""
+
+    def __init__(self) -> None:
+        self._known = set(_descriptors())
+
+    def check(self) -> str | None:
+        """What was left behind since the last call, reads on after "module X"."""
+        for fd in _descriptors():
+            if fd not in self._known:
+                kind = _shared_state(fd)
+                if kind:
+                    return "left %s open" % kind
+                self._known.add(fd)
+        children = _children()
+        if children:
+            return "left process %d behind" % children[0]
+        return None
+
+
+def _descriptors() -> list[int]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            os.fstat(fd)
+        except OSError:
+            continue  # the one that listed the directory
+        found.append(fd)
+    return found
+
+
+def _shared_state(fd: int) -> str | None:
+    """Words for a descriptor that must not be shared; None for one that may be."""
+    try:
+        mode = os.fstat(fd).st_mode
+        writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        target = os.readlink("/proc/self/fd/%d" % fd)
+    except OSError:
+        return None  # closed meanwhile
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return "%s for writing" % target if writable else None
+    if stat.S_ISCHR(mode):
+        return None if target in ("/dev/null", "/dev/zero") or not writable else target
+    return target
+
+
+def _children() -> list[int]:
+    """Children of every thread, zombies included."""
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open("/proc/self/task/%s/children" % task) as listing:
+                found += [int(pid) for pid in listing.read().split()]
+        except OSError:
+            continue
+    return found
+
+
+def wait_for_threads(limit: float) -> Iterator[str]:
+    """Wait until this is the only thread, at most `limit` seconds; yields what has to be said."""
+    deadline = time.monotonic() + limit
+    while _threads() > 1 and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+    count = _threads() - 1
+    if count > 0:
+        threading = sys.modules.get("threading")
+        names = [t.name for t in threading.enumerate()[1:]] if threading else []
+        yield "%d thread(s) do not survive the fork: %s" % (count, ", ".join(names) or "native")
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))

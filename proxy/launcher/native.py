@@ -1,0 +1,104 @@
+"""Environment names that native libraries of this process may read through getenv(3).
+
+The audit sees Python code only. So the text of every mapped library that refers to getenv or
+environ is searched for what looks like environment names. A name counts as readable when a
+zero-terminated text ends with it (linkers let one text be the tail of another), or, in libraries
+of compilers that do not terminate their texts (Rust, Go), when it occurs at all. That errs on the
+side of a cold start: `TOKEN` ends many a text that is no environment name. The largest libraries,
+which nearly every process has, are not searched because it is known what they read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_TERMINATED = re.compile(rb"[A-Z][A-Z0-9_]{3,}(?=\0)")
+_ANY = re.compile(rb"[A-Z][A-Z0-9_]{3,}")
+_USUAL = re.compile(r"^[A-Z][A-Z0-9_]{3,}$")
+_GO = b"Go build ID"  # reads the environment without the C library
+_UNTERMINATED = (b"/rustc/", _GO)
+_SYMBOLS = (b"\0getenv\0", b"\0secure_getenv\0", b"\0__secure_getenv\0", b"\0environ\0")
+
+
+# What the sources of these call getenv with, where `policy.ALWAYS_COLD` has not got it.
+_C_LIBRARY = (
+    *("HOME", "PATH", "TMPDIR", "IFS", "COLUMNS", "POSIX", "POSIXLY_CORRECT", "DATEMSK"),
+    *("MSGVERB", "SEV_LEVEL", "OUTPUT_CHARSET", "CHARSET", "GETCONF_DIR", "ARGP_HELP_FMT"),
+)
+_KNOWN = (
+    (re.compile(r"^(libpython3|python3?(\.\d+)?$)"), ("PATH", "HOME", "TERM")),
+    (re.compile(r"^(libc|ld-linux|libm|libpthread|libdl|librt|libgcc_s|ld-musl)\b"), _C_LIBRARY),
+    (re.compile(r"^lib(crypto|ssl)\."), ("HOME", "RANDFILE", "CTLOG_FILE", "QLOGDIR")),
+    (re.compile(r"^libstdc\+\+"), ("GLIBCXX_FORCE_NEW", "GLIBCPP_FORCE_NEW")),
+)
+
+
+class Native:
+    """What the libraries mapped at one moment can read; they are searched once, here."""
+
+    def __init__(self, paths: list[str]) -> None:
+        known = {path: _known(path) for path in paths}
+        self._known = {name: path for path in paths for name in known[path] or ()}
+        self._paths = [path for path in paths if known[path] is None and _reads(_content(path))]
+        tails: set[bytes] = set()
+        texts: set[bytes] = set()
+        for path in self._paths:
+            content = _content(path)
+            if _terminates(content):
+                tails.update(_TERMINATED.findall(content))
+            else:
+                texts.update(_ANY.findall(content))
+        self._tails = b"\0".join(sorted(tails)) + b"\0"
+        self._texts = b"\0".join(sorted(texts))
+
+    def reader(self, name: str) -> str | None:
+        """A library that may read `name`, or None.
+
+        Names of an unusual form (lower case, very short) are looked for in the libraries again.
+        """
+        if name in self._known:
+            return self._known[name]
+        encoded = name.encode("utf-8", "surrogateescape")
+        known = encoded + b"\0" in self._tails or encoded in self._texts
+        if known or not _USUAL.match(name):
+            for path in self._paths:
+                content = _content(path)
+                if (encoded + b"\0" if _terminates(content) else encoded) in content:
+                    return path
+        return None
+
+
+def mapped() -> list[str]:
+    """The files with executable code in this process."""
+    found: dict[str, None] = {}
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            if len(fields) == 6 and b"x" in fields[1] and fields[5].startswith(b"/"):
+                found[fields[5].rstrip(b"\n").decode("utf-8", "surrogateescape")] = None
+    return list(found)
+
+
+def _known(path: str) -> tuple[str, ...] | None:
+    """The names that a well-known library reads; None: it has to be searched."""
+    for pattern, names in _KNOWN:
+        if pattern.match(os.path.basename(path)):
+            return names
+    return None
+
+
+def _reads(content: bytes) -> bool:
+    return _GO in content or any(symbol in content for symbol in _SYMBOLS)
+
+
+def _terminates(content: bytes) -> bool:
+    return not any(mark in content for mark in _UNTERMINATED)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as library:
+            return library.read()
+    except OSError:
+        return b""  # deleted since, or not a file

@@ -1,0 +1,159 @@
+"""Names that can never be delivered to a fork, and who may look at the whole environment.
+
+Both are tables decided on evidence, not guesses; each line says what it rests on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Callable, Iterable
+
+# Read by the loader, the C library or the interpreter before any Python code runs, or by native
+# libraries that put their names together at run time, where `native` cannot find them as text.
+ALWAYS_COLD = (
+    "PYTHON*",  # the interpreter, at its start
+    "LD_*",  # ld.so
+    "GLIBC_TUNABLES",
+    "MALLOC_*",  # glibc and jemalloc
+    "_RJEM_MALLOC_CONF",
+    "MIMALLOC_*",
+    "GCONV_PATH",  # glibc: iconv, locales, message catalogues
+    "LOCPATH",
+    "NLSPATH",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",  # the interpreter's file system and standard stream encodings
+    "TZ",  # tzset() at the import of `time`, copied by whoever imports its names
+    "TZDIR",
+    "RES_OPTIONS",  # glibc's resolver keeps them
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "VIRTUAL_ENV",  # where an interpreter looks for its packages
+    "__PYVENV_LAUNCHER__",
+    "OPENSSL_*",  # OpenSSL's one-time set-up: seen through getenv in libcrypto and cryptography
+    "SSL_CERT_*",
+    "OMP_*",  # OpenMP and BLAS count their threads when loaded
+    "GOMP_*",
+    "KMP_*",
+    "OPENBLAS_*",
+    "MKL_*",
+    "BLIS_*",
+    "VECLIB_*",
+    "NUMEXPR_*",
+    "RAYON_*",  # Rust runtimes
+    "RUST_*",
+    "TOKIO_*",
+    "GRPC_*",  # upper-cased from its own option names
+    "GODEBUG",
+    "GOMAXPROCS",
+    "GOGC",
+    "UV_*",  # libuv
+    "CUDA_*",
+    "NVIDIA_*",
+)
+
+
+_COMPREHENSIONS = frozenset(["<dictcomp>", "<listcomp>", "<setcomp>", "<genexpr>"])
+
+
+def always_cold(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in ALWAYS_COLD)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether `name` fits one of `patterns`, which are lower case and ignore case."""
+    lower = name.lower()
+    return any(fnmatch.fnmatchcase(lower, pattern) for pattern in patterns)
+
+
+def iterated(frame: FrameType) -> tuple[str, ...] | None:
+    """The name patterns (lower case) that the code iterating in `frame` keeps; None: all of them.
+
+    `frame` is the one that called `os.environ`'s own methods.
+    """
+    around = frame
+    # Comprehensions have frames of their own before Python 3.12, generator expressions always.
+    while around.f_code.co_name in _COMPREHENSIONS and around.f_back is not None:
+        around = around.f_back
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    judge = ITERATORS.get((package, around.f_code.co_name))
+    return judge(around) if judge and around.f_globals is frame.f_globals else None
+
+
+def _proxies(_frame: FrameType) -> tuple[str, ...]:
+    """`urllib.request.getproxies_environment` looks at `<scheme>_proxy`; the rest it reads by name.
+
+    Same in 3.8 to 3.14. httpx, requests and aiohttp go through it whenever a client is made.
+    """
+    return ("*_proxy",)
+
+
+def _tqdm(frame: FrameType) -> tuple[str, ...] | None:
+    """`tqdm.utils.envwrap` overrides its defaults by `<prefix>*` (TQDM_) at its import."""
+    prefix = frame.f_locals.get("prefix")
+    return (_literal(prefix.lower()) + "*",) if isinstance(prefix, str) and prefix else None
+
+
+def _pydantic_settings(frame: FrameType) -> tuple[str, ...] | None:
+    """pydantic-settings copies the environment, looks its fields' names up in it and drops it.
+
+    The source object is asked for its fields; a source or a settings class that may look at more
+    (a subclass, sources of its own) counts as reading everything.
+    """
+    caller = frame.f_back
+    if caller is not None and caller.f_code.co_name == "_load_env_vars":
+        caller = caller.f_back
+    source = caller.f_locals.get("self") if caller is not None else None
+    kind = type(source)
+    if kind.__name__ != "EnvSettingsSource" or not kind.__module__.startswith("pydantic_settings."):
+        return None
+    try:
+        return _fields(source)
+    except (AttributeError, TypeError):
+        return None  # another release than those known here
+
+
+def _fields(source: object) -> tuple[str, ...] | None:
+    settings = source.settings_cls  # type: ignore[attr-defined]
+    base = next(c for c in settings.__mro__ if c.__module__ == "pydantic_settings.main")
+    if settings.settings_customise_sources.__func__ is not base.settings_customise_sources.__func__:
+        return None
+    prefix: str = source.env_prefix  # type: ignore[attr-defined]
+    delimiter = source.env_nested_delimiter  # type: ignore[attr-defined]
+    patterns = [_literal(prefix) + "*"] if prefix else []
+    for name, field in settings.model_fields.items():
+        names = [name, *_aliases(field.validation_alias), *_aliases(field.alias)]
+        for each in names:
+            for full in {each, prefix + each}:
+                patterns.append(_literal(full))
+                if delimiter:
+                    patterns.append(_literal(full + delimiter) + "*")
+    return tuple(pattern.lower() for pattern in patterns)
+
+
+def _aliases(alias: object) -> list[str]:
+    """Every name in a string, AliasPath or AliasChoices."""
+    if alias is None:
+        return []
+    if isinstance(alias, str):
+        return [alias]
+    if hasattr(alias, "choices"):
+        return [name for choice in alias.choices for name in _aliases(choice)]
+    return [str(alias.path[0])]  # type: ignore[attr-defined]
+
+
+def _literal(text: str) -> str:
+    """`text` with nothing in it that fnmatch would interpret."""
+    return "".join("[%s]" % letter if letter in "*?[" else letter for letter in text)
+
+
+# (top-level package, function that iterates) -> what it keeps
+ITERATORS: dict[tuple[str, str], Callable[[FrameType], tuple[str, ...] | None]] = {
+    ("urllib", "getproxies_environment"): _proxies,
+    ("pydantic_settings", "parse_env_vars"): _pydantic_settings,
+    ("tqdm", "envwrap"): _tqdm,
+}

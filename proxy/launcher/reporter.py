@@ -1,0 +1,51 @@
+"""Lives in the upstream while it is being recorded, and tells what it has loaded and made.
+
+What it has made is removed when the recording is done. It is a thread of its own, because the
+upstream must not notice. Used in recording runs only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MAKING = frozenset("wxa+")
+
+
+class Reporter:
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
+        self._made: dict[str, None] = {}
+        os.register_at_fork(after_in_child=self._socket.close)
+        sys.addaudithook(self._hook)
+        threading.Thread(target=self._serve, name="reporter", daemon=True).start()
+
+    def _serve(self) -> None:
+        """One report per byte received."""
+        while self._socket.recv(1):
+            report = {"modules": list(sys.modules), "made": list(self._made)}
+            self._socket.sendall(json.dumps(report).encode() + b"\n")
+
+    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, mode, flags = args
+            if (flags or 0) & os.O_CREAT or (mode and not _MAKING.isdisjoint(mode)):
+                self._note(path)
+        elif event in ("os.mkdir", "sqlite3.connect"):
+            self._note(args[0])
+        elif event in ("os.rename", "os.link", "os.symlink"):
+            self._note(args[1])
+
+    def _note(self, path: object) -> None:
+        if isinstance(path, (str, bytes)):
+            name = os.path.abspath(os.fsdecode(path))
+            if not os.path.lexists(name):
+                self._made[name] = None

@@ -1,0 +1,108 @@
+"""One trial of a list of modules for the recorder: import them all under audit, report, end.
+
+Modules known to be unfit are blocked: whatever imports one of them fails, by an error that no
+`except ImportError` and no `except Exception` catches, and is thereby found out as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import audit as audit_module
+from .audit import modules as being_imported
+from .policy import matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .audit import Audit
+    from .leftovers import Leftovers
+
+
+class Blocked(BaseException):
+    """A module that is blocked was asked for."""
+
+
+class Trial:
+    """`report` is what the recorder is told (see `record`)."""
+
+    def __init__(self, audit: Audit, config: dict[str, Any]) -> None:
+        self._audit = audit
+        self._patterns = [pattern.lower() for pattern in config["names"]]
+        self._blocked = frozenset(config["blocked"])
+        self._struck: dict[str, str] = {}
+        self._missing: list[str] = []
+        self._hits = 0
+        audit_module.KEPT = sys.maxsize  # every reader counts here, not just one
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        """Part of the import system: refuses what is blocked, leaves the rest to others."""
+        if name in self._blocked:
+            self._hits += 1
+            for module in being_imported():
+                self._strike(module, "imports %s" % name)
+            raise Blocked(name)
+
+    def run(self, names: list[str], leftovers: Leftovers, step: Callable[[str, int], None]) -> None:
+        for done, name in enumerate(names):
+            if name in self._blocked or name in self._struck:
+                continue
+            step(name, done)
+            pid = os.getpid()
+            try:
+                __import__(name)
+            except Blocked as blocked:
+                self._strike(name, "needs %s" % blocked)
+            except ModuleNotFoundError:
+                self._missing.append(name)  # made up at run time, or a name without a file
+            except BaseException as error:  # noqa: BLE001  whatever it is, the module is unfit
+                self._strike(name, "raises %s" % type(error).__name__)
+            finally:
+                if os.getpid() != pid:
+                    os._exit(0)
+            fault = leftovers.check()
+            if fault:
+                self._strike(name, fault)
+
+    def report(self) -> dict[str, Any]:
+        self._judge_reads()
+        return {
+            "event": "report",
+            "struck": self._struck,
+            "missing": self._missing,
+            "hits": self._hits,
+        }
+
+    def _judge_reads(self) -> None:
+        for name, stacks in self._audit.names.items():
+            if matches(name, self._patterns):
+                for stack in stacks:
+                    self._strike_all(stack, "reads %s" % name)
+        for patterns, stack in self._audit.patterns:
+            for name in self._patterns:
+                if any(_overlap(name, pattern) for pattern in patterns):
+                    self._strike_all(stack, "reads names like %s" % name)
+        for stack in self._audit.everything:
+            self._strike_all(stack, "reads the whole environment")
+        for name, stack in self._audit.written.items():
+            if matches(name, self._patterns):
+                self._strike_all(stack, "sets %s" % name)
+
+    def _strike_all(self, stack: tuple[str, ...], why: str) -> None:
+        self._strike(stack[0], why)
+        for module in stack[1:]:
+            self._strike(module, "imports %s" % stack[0])
+
+    def _strike(self, module: str, why: str) -> None:
+        self._struck.setdefault(module, why)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether some name may fit both patterns; only their literal beginnings are compared."""
+    a, b = one.partition("*")[0], other.partition("*")[0]
+    if "*" in one and "*" in other:
+        return a.startswith(b) or b.startswith(a)
+    return matches(one, [other]) or matches(other, [one])

@@ -1,0 +1,270 @@
+"""Whether starts can be warm: what to preload, where the list comes from, and what became of it.
+
+    list                 -> fork server
+    plan file            -> fork server, if the plan is for this interpreter and these packages
+    auto                 -> as a valid plan file, else record in the background, then fork server
+
+Everything else, and every failure on the way, is a cold start with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+
+from . import planfile
+from .command import Unsuitable, parse
+from .delivery import base_environment
+from .errors import LaunchError
+from .recording import Job, Recording
+from .spec import Spec
+from .zygote import Zygote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .children import Children
+    from .command import Command
+    from .loop import Loop
+    from .planfile import Plan
+
+LINGER = 10.0  # seconds given to threads that modules have started
+PROGRESS_INTERVAL = 0.25  # seconds between two reports of progress
+TIMEOUT = 60.0  # seconds for a preload, when the controller has not said otherwise
+
+
+class Preload:
+    """The controller's `preload`, checked. Raises `LaunchError`."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        modules = data.get("modules", [])
+        self.auto = modules == "auto"
+        self.modules = [] if self.auto else _strings(modules, "preload.modules")
+        self.plan = data.get("plan")
+        if self.plan is not None and not isinstance(self.plan, str):
+            raise LaunchError("preload.plan must be a path")
+        self.names = _strings(data.get("names", []), "preload.names")
+        timeout = data.get("timeout", TIMEOUT)
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
+            raise LaunchError("preload.timeout must be a number of seconds above 0")
+        self.timeout = float(timeout) if math.isfinite(timeout) else TIMEOUT
+        self.linger = float(data.get("linger", LINGER))
+        self.ready = ready_of(data.get("ready"))
+
+
+class Warmth:
+    """The seam of `process.Upstream`: `refusal` and `fork`."""
+
+    def __init__(
+        self, loop: Loop, children: Children, send: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._loop = loop
+        self._children = children
+        self._send = send
+        self._zygote: Zygote | None = None
+        self._recording: Recording | None = None
+        self._message: dict[str, Any] = {}
+        self._preload: Preload | None = None
+        self._command: Command | None = None
+        self._said = 0.0
+        self._why = "nothing is preloaded"
+
+    def prepare(self, message: dict[str, Any]) -> None:
+        """Begin to warm, in the background. Raises `LaunchError` when asked for nonsense."""
+        self.close()
+        self._message = {key: message.get(key) for key in ("argv", "cwd", "base_env", "base_unset")}
+        self._preload = preload = Preload(message["preload"])
+        self._why = "the fork server has not been started yet"
+        self._loop.later(0, lambda: self._begin(preload))  # after the answer
+
+    def _begin(self, preload: Preload) -> None:
+        try:
+            self._command = command_of(Spec(self._message))
+        except Unsuitable as error:
+            self._cold(str(error))
+            return
+        if preload.plan is not None and self._use_plan(preload.plan):
+            return
+        if preload.auto:
+            self._record()
+        elif preload.plan is None:
+            self._warm(preload.modules)
+
+    def hasten(self) -> None:
+        """Somebody waits: a recording takes longer than a cold start, so it is given up."""
+        if self._recording is not None:
+            self._recording.cancel("the recording was cut short by an init")
+            self._cold("the recording was cut short by an init")
+
+    def record(self, message: dict[str, Any]) -> None:
+        """Record and report the plan, nothing else. Raises `LaunchError`."""
+        if self._recording is not None:
+            raise LaunchError("a recording is under way")
+        preload = Preload(dict(message.get("preload") or {}, modules="auto"))
+        spec = Spec(message)
+        try:
+            command = command_of(spec)
+        except Unsuitable as error:
+            raise LaunchError("cannot record: %s" % error) from None
+        self._start_recording(spec, command, preload, self._recorded_only)
+
+    def refusal(self, spec: Spec) -> str | None:
+        """Why this start cannot be warm; None when it can."""
+        if self._zygote is None:
+            return self._why
+        return self._zygote.refusal(spec)
+
+    def fork(self, spec: Spec, stdout: int, stderr: int) -> int:
+        if self._zygote is None:
+            raise LaunchError(self._why)
+        return self._zygote.fork(spec, stdout, stderr)
+
+    def close(self) -> None:
+        """End what is warm or warming."""
+        if self._recording is not None:
+            self._recording.cancel("the launcher ends")
+        if self._zygote is not None:
+            zygote, self._zygote = self._zygote, None
+            zygote.close("the launcher ends")
+
+    def _use_plan(self, path: str) -> bool:
+        """Whether the plan file could be used, or its failure has been reported."""
+        assert self._preload is not None
+        assert self._command is not None
+        try:
+            plan = planfile.load(path)
+            if plan.command != {"kind": self._command.kind, "target": self._command.target}:
+                raise LaunchError(  # noqa: TRY301  reported as what `load` raises
+                    "cannot use the plan %s: it is for another command" % path
+                )
+        except LaunchError as error:
+            if not self._preload.auto:
+                self._cold(str(error))
+            return not self._preload.auto
+        self._warm(plan.modules, identity=plan.identity)
+        return True
+
+    def _warm(self, modules: list[str], **extra: Any) -> None:
+        assert self._preload is not None
+        assert self._command is not None
+        zygote = Zygote(
+            self._loop,
+            self._children,
+            emit=lambda stream, line: self._send(
+                {"event": "output", "stream": stream, "line": line}
+            ),
+            on_progress=self._progress,
+            on_change=lambda: self._changed(zygote),
+        )
+        self._zygote = zygote
+        try:
+            zygote.start(
+                Spec(self._message),
+                self._command,
+                modules,
+                self._preload.timeout,
+                linger=self._preload.linger,
+                **extra,
+            )
+        except LaunchError as error:
+            self._zygote = None
+            self._cold(str(error))
+
+    def _changed(self, zygote: Zygote) -> None:
+        if self._zygote is not zygote or self._preload is None:
+            return  # closed by us
+        if zygote.warm:
+            modules, seconds = zygote.modules, zygote.seconds
+            self._send(
+                {"event": "warm", "modules": modules, "seconds": seconds, "notes": zygote.notes}
+            )
+            return
+        self._zygote = None
+        if zygote.stale and self._preload.auto:
+            self._record()
+        else:
+            self._cold(zygote.why)
+
+    def _progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_INTERVAL:
+            self._said = now
+            self._send({"event": "warming", "done": done, "total": total})
+
+    def _cold(self, why: str) -> None:
+        self._why = why
+        self._send({"event": "cold", "why": why})
+
+    def _record(self) -> None:
+        assert self._preload is not None
+        assert self._command is not None
+        try:
+            self._start_recording(Spec(self._message), self._command, self._preload, self._recorded)
+        except LaunchError as error:
+            self._cold(str(error))
+
+    def _start_recording(
+        self,
+        spec: Spec,
+        command: Command,
+        preload: Preload,
+        on_end: Callable[[Plan | None, str], None],
+    ) -> None:
+        if preload.ready is None:
+            raise LaunchError("cannot record: preload.ready is missing")
+        self._why = "the upstream's modules are being recorded"
+        self._recording = Recording(
+            self._loop,
+            self._children,
+            on_text=lambda text: self._send({"event": "recording", "text": text}),
+            on_end=on_end,
+        )
+        job = Job(spec, command, names=preload.names, ready=preload.ready, timeout=preload.timeout)
+        self._recording.start(job)
+
+    def _recorded(self, plan: Plan | None, why: str) -> None:
+        assert self._preload is not None
+        self._recording = None
+        if plan is None:
+            if self._why != why:
+                self._cold(why)
+            return
+        if self._preload.plan is not None:
+            try:
+                planfile.save(plan, self._preload.plan)
+            except LaunchError as error:
+                self._send({"event": "recording", "text": str(error)})
+        self._warm(plan.modules, identity=plan.identity)
+
+    def _recorded_only(self, plan: Plan | None, why: str) -> None:
+        self._recording = None
+        self._send(
+            {"event": "recorded", "plan": plan.to_json() if plan else None, "why": why or None}
+        )
+
+
+def command_of(spec: Spec) -> Command:
+    """Raises `Unsuitable`."""
+    path = base_environment(spec).get(b"PATH")
+    return parse(spec.argv, spec.cwd, os.fsdecode(path) if path else None)
+
+
+def ready_of(data: Any) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    if (
+        isinstance(data, dict)
+        and isinstance(data.get("address"), str)
+        and isinstance(data.get("path"), str)
+        and isinstance(data.get("statuses"), list)
+    ):
+        return data
+    raise LaunchError("preload.ready must have address, path and statuses")
+
+
+def _strings(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise LaunchError("%s must be a list of strings" % where)
+    return list(value)

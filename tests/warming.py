@@ -1,0 +1,83 @@
+"""Upstreams in generated packages, started cold and warm through a real launcher, for tests."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.launching import Launcher
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(directory: Path, files: dict[str, str]) -> None:
+    """Write modules (`pkg/mod.py`), dedented."""
+    for name, source in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+
+
+def base(directory: Path, *argv: str, **env: str) -> dict[str, Any]:
+    """The unchanging part of a start: `argv` behind the test's own interpreter."""
+    return {
+        "argv": [sys.executable, *argv],
+        "cwd": str(directory),
+        "base_env": {"PYTHONDONTWRITEBYTECODE": "1"} | env,
+        "base_unset": [],
+    }
+
+
+class Warm(Launcher):
+    """A launcher with a fork server, warm (or given up) when entered."""
+
+    def __init__(self, prepared: dict[str, Any], modules: list[str], **preload: Any) -> None:
+        super().__init__()
+        self._prepared = prepared
+        self._preload = {"modules": modules, "timeout": 30} | preload
+        self.why: str | None = None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        answer = self.call("prepare", **self._prepared, preload=self._preload)
+        assert answer["ok"], answer
+        while not any(event["event"] in {"warm", "cold"} for event in self.events):
+            self.receive()
+        self.why = self.events[-1].get("why")
+        return self
+
+    def begin(self, **fields: Any) -> dict[str, Any]:
+        answer = self.call("start", **self._prepared, **fields)
+        assert answer["ok"], answer
+        return answer
+
+    def finished(self) -> dict[str, Any]:
+        """The next exit event."""
+        seen = len([event for event in self.events if event["event"] == "exit"])
+        while True:
+            exits = [event for event in self.events if event["event"] == "exit"]
+            if len(exits) > seen:
+                return exits[-1]
+            self.receive()
+
+
+def view(answer: dict[str, Any], launcher: Launcher) -> Any:
+    """What the upstream printed as its last line, as JSON, once it has ended."""
+    launcher.event("exit", pid=answer["pid"])
+    return json.loads(launcher.output()[-1])
+
+
+def views(
+    directory: Path, argv: list[str], modules: list[str], **fields: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    """What the same start prints cold and warm, and the warm start's answer."""
+    prepared = base(directory, *argv)
+    with Launcher() as launcher:
+        cold = view(launcher.start(**prepared, **fields), launcher)
+    with Warm(prepared, modules) as launcher:
+        answer = launcher.begin(**fields)
+        warm = view(answer, launcher)
+    return cold, warm, answer
