@@ -204,13 +204,10 @@ def test_stop_is_idempotent_and_safe_when_nothing_runs() -> None:
         launcher.stop()
 
 
-def test_prepare_with_a_preload_stays_cold_without_a_fork_server() -> None:
+def test_start_after_prepare_without_a_preload_is_cold() -> None:
     with Launcher() as launcher:
-        assert launcher.call("prepare", argv=["x"], base_unset=[], preload={"modules": "auto"})[
-            "ok"
-        ]
-        assert launcher.event("cold")["why"] == "no fork server"
-        assert launcher.start("true")["why"] == "no fork server"
+        assert launcher.call("prepare", argv=["x"], base_unset=[], preload=None)["ok"]
+        assert launcher.start("true")["why"] == "nothing is preloaded"
 
 
 def test_serves_as_a_zipapp_and_as_a_module(tmp_path: Path) -> None:
