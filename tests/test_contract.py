@@ -231,6 +231,7 @@ def test_a_refusal_quotes_no_value() -> None:
         (b'{"a": ' * 33 + b"1" + b"}" * 33, "nested deeper than 32 levels"),
         (b'{"a": ' * 100_000, "nested deeper than 32 levels"),
         (b"[" * 500_000, "nested deeper than 32 levels"),
+        (b'{"session_api_keys": [' + b"1," * 500_000 + b"1]}", "more than 20000 values"),
     ],
 )
 def test_what_is_not_one_json_object_is_refused_with_its_place(body: bytes, fault: str) -> None:
