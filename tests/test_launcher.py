@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipapp
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,41 @@ def test_launcher_is_closed_to_its_own_user_and_the_upstream_is_not(tmp_path: Pa
         ]
     assert owners[0] != owners[1]
     assert owners[1] == (os.geteuid(), 65534 if os.geteuid() == 0 else os.getegid())
+
+
+def test_inherited_signal_dispositions_do_no_harm() -> None:
+    hostile = (
+        "import os, signal, sys\n"
+        "for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):\n"
+        "    signal.signal(number, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    with Launcher(before=(sys.executable, "-c", hostile)) as launcher:
+        found = about(launcher)
+        assert int(found["blocked"], 16) == 0
+        assert int(found["ignored"], 16) == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+        launcher.process.terminate()
+        assert launcher.process.wait(20) == 0
+
+
+def test_launcher_at_rest_does_not_wake_up() -> None:
+    def wakeups() -> str:
+        status = Path(f"/proc/{launcher.pid}/status").read_text().splitlines()
+        return next(line for line in status if line.startswith("voluntary_ctxt_switches"))
+
+    def asleep() -> bool:
+        before = wakeups()
+        time.sleep(0.05)
+        return wakeups() == before
+
+    with Launcher() as launcher:
+        launcher.start("sh", "-c", "echo up; exec sleep 600")
+        launcher.line("up")
+        until(asleep)
+        before = wakeups()
+        time.sleep(0.3)
+        assert wakeups() == before
 
 
 def test_fifty_runs_leak_no_descriptor_process_or_file(tmp_path: Path) -> None:

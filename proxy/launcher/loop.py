@@ -24,6 +24,8 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._timers: dict[object, tuple[float, Callable[[], None]]] = {}
+        # Whoever started us may have blocked some: a SIGCHLD that never comes would be fatal.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         self._wakeup, write = os.pipe()
         os.set_blocking(self._wakeup, False)
         os.set_blocking(write, False)
