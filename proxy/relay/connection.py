@@ -256,6 +256,8 @@ class Client(Endpoint):
             else:
                 self._control = None
         if self.state == WAIT:
+            if self.held and self._head is not None and self._head.upgrade:
+                self._last = True  # meant for a tunnel that did not come about
             self._end_exchange()
             if self.state == HEAD and self.held:
                 self._read_held()

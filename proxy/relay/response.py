@@ -33,9 +33,9 @@ class Framing(NamedTuple):
 def read_response(data: bytes, *, limit: int, bodiless: bool, old: bool) -> Framing | None:
     """The framing of the response that `data` begins with, or None when its head is cut.
 
-    `limit`: bytes of a head; `bodiless`: it answers a HEAD request; `old`: an HTTP/1.0 request. Raises `ResponseError` for
-    what a client could read in more than one way; nothing of it has been passed on then.
-    (RFC 9112 section 6.3.)
+    `limit`: bytes of a head; `bodiless`: it answers a HEAD request; `old`: an HTTP/1.0 request.
+    Raises `ResponseError` for what a client could read in more than one way; nothing of it has
+    been passed on then. (RFC 9112 section 6.3.)
     """
     match = RESPONSE.match(data)
     if match is None or match.end() > limit:
