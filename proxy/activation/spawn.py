@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation.interpreter import find_interpreter
+from proxy.activation.preloading import preload_message
 from proxy.activation.process import LauncherProcess
 from proxy.activation.starter import Exit, Started
 from proxy.errors import LauncherError
@@ -61,6 +62,8 @@ class SpawnStarter:
         self._on_warming = on_warming
         self._sweep = sweep
         self._plan: Plan | None = None
+        self._records: asyncio.Future[tuple[dict[str, Any] | None, str]] | None = None
+        self._on_recording: Callable[[str], None] | None = None
         self._environ = _without(environ, PROXY_OWN)
         self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -114,6 +117,33 @@ class SpawnStarter:
         pid = answer["pid"]
         return Started(pid=pid, kind=answer["kind"], why=answer["why"], exited=self._exited(pid))
 
+    async def hasten(self) -> None:
+        """Somebody waits for `warmed`: what takes longer than a cold start is given up."""
+        if not self.warmed.done():
+            with contextlib.suppress(LauncherError):
+                await self._call("hasten")
+
+    async def record(self, terms: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+        """A preload plan for the upstream, instead of everything else. Raises `LauncherError`.
+
+        `terms` are `preloading.recording_terms`; `say` is told of the progress.
+        """
+        self._records = asyncio.get_running_loop().create_future()
+        self._on_recording = say
+        await self.open()
+        upstream = self._upstream
+        env, unset = upstream.env, (*upstream.deny_env, *PROXY_OWN)
+        base = _base(upstream.command, upstream.cwd, env, unset)
+        await self._call("record", **base, preload=terms)
+        ends: list[asyncio.Future[Any]] = [self._records, self.lost]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not self._records.done():
+            raise LauncherError("cannot record: the launcher is gone")
+        plan, why = self._records.result()
+        if plan is None:
+            raise LauncherError(why)
+        return plan
+
     async def stop(self) -> None:
         """TERM, `stop_grace`, KILL, stragglers, undo the files. Raises `LauncherError`."""
         await self._stop(self._upstream.stop_grace)
@@ -139,15 +169,15 @@ class SpawnStarter:
     async def _open(self) -> None:
         self._launcher = await self._launch()
         self._watching = asyncio.create_task(self._watch(self._launcher), name="watch launcher")
-        upstream, preload = self._upstream, self._upstream.preload
-        preloads = bool(preload.modules or preload.plan)
+        upstream = self._upstream
+        preload = preload_message(upstream) if self._records is None else None
         await self._call(
             "prepare",
             **_base(upstream.command, upstream.cwd, upstream.env, (*upstream.deny_env, *PROXY_OWN)),
             grace=upstream.stop_grace,
-            preload=preload.model_dump(mode="json") if preloads else None,
+            preload=preload,
         )
-        if not preloads:
+        if preload is None:
             self._warm(_NOTHING_PRELOADED)
 
     async def _launch(self) -> LauncherProcess:
@@ -253,9 +283,20 @@ class SpawnStarter:
             case "warming" if self._on_warming is not None:
                 self._on_warming(message["done"], message["total"])
             case "warm":
+                logger.info(
+                    "fork server is warm",
+                    extra={name: message[name] for name in ("modules", "seconds", "notes")},
+                )
                 self._warm(None)
             case "cold":
+                logger.error("starts will be cold", extra={"reason": message["why"]})
                 self._warm(message["why"])
+            case "recording" if self._on_recording is not None:
+                self._on_recording(message["text"])
+            case "recording":
+                logger.info("recording", extra={"step": message["text"]})
+            case "recorded" if self._records is not None and not self._records.done():
+                self._records.set_result((message["plan"], message["why"]))
 
     def _ended(self, message: dict[str, Any]) -> None:
         pid = message["pid"]

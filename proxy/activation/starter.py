@@ -50,6 +50,9 @@ class Starter(Protocol):
     async def open(self) -> None:
         """Get ready to start (and begin to warm). Raises `ActivationError`."""
 
+    async def hasten(self) -> None:
+        """An init has come before `warmed`: give up what takes longer than a cold start."""
+
     async def start(self, plan: Plan) -> Started:
         """Write the plan's files and start the upstream; all or nothing.
 

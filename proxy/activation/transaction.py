@@ -168,6 +168,7 @@ class Activator:
 
     async def _accept(self, plan: Plan) -> None:
         # Warming: accepted already (nobody else can be), begun when the fork server is warm.
+        await self._starter.hasten()
         await asyncio.shield(self._starter.warmed)
         self._lifecycle.apply(Event.INIT_ACCEPTED)
         self._on_plan(plan)

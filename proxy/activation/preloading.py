@@ -1,0 +1,40 @@
+"""What the launcher is told about warm starts, from the upstream's settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.lifecycle.mapping import overridden
+
+if TYPE_CHECKING:
+    from proxy.settings import UpstreamSettings
+    from proxy.settings.mapping import MappingSettings
+
+
+def preload_message(upstream: UpstreamSettings) -> dict[str, Any] | None:
+    """The field `preload` of the launcher's operations; None when nothing is to be preloaded."""
+    preload = upstream.preload
+    if not preload.enabled:
+        return None
+    return preload.model_dump(mode="json") | recording_terms(upstream)
+
+
+def recording_terms(upstream: UpstreamSettings) -> dict[str, Any]:
+    """What a recording needs: the names an activation may deliver, and how to see readiness."""
+    url, ready = upstream.url, upstream.ready
+    address = f"unix:{url.socket_path}" if url.socket_path else str(url.address)
+    return {
+        "timeout": upstream.preload.timeout,
+        "names": deliverable(upstream.fields_and_files),
+        "ready": {"address": address, "path": ready.path, "statuses": list(ready.statuses)},
+    }
+
+
+def deliverable(mapping: MappingSettings) -> list[str]:
+    """Names and patterns of the variables that a mapping may set or remove.
+
+    What a caller delivers in `env` is not known before it comes: the fork server judges it then.
+    """
+    names = {name for field in mapping.fields.values() for name in overridden(field)}
+    names |= {file.env for file in mapping.files.values() if file.env is not None}
+    return sorted(names)

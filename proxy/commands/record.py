@@ -1,0 +1,95 @@
+"""`record`: find out what can be preloaded, and write it to a plan file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from proxy.settings import UpstreamSettings
+
+OUTPUT = "preload-plan.json"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "record",
+        help="make a preload plan",
+        usage="%(prog)s [--config FILE] [--output FILE] [--may-deliver NAME] [-- COMMAND ...]",
+        description="Run the upstream once, find out which of its modules can be imported before "
+        "an init without reading what an init may deliver, and write the list to FILE for "
+        "upstream.preload.plan. Settings are read as 'serve' reads them; the upstream must be "
+        "able to start with them alone, on its own port.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML settings")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"where the plan goes (default: upstream.preload.plan, else {OUTPUT})",
+    )
+    parser.add_argument(
+        "--may-deliver",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more variable that inits will deliver in 'env'; patterns are allowed",
+    )
+    parser.add_argument(
+        "command", nargs="*", metavar="COMMAND", help="starts the agent server (after '--')"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from proxy.settings import load_settings  # noqa: PLC0415  the other commands need none
+
+    upstream = load_settings(args.config, os.environ, args.command or None).upstream
+    output = args.output or Path(upstream.preload.plan or OUTPUT)
+    plan = asyncio.run(_recorded(upstream, args.may_deliver))
+    _write(plan, output.absolute())
+    struck = plan["struck"]
+    for module in sorted(struck):
+        _say(f"left out: {module} ({struck[module]})")
+    print(f"{output}: {len(plan['modules'])} modules")  # noqa: T201  the command's answer
+    return 0
+
+
+async def _recorded(upstream: UpstreamSettings, may_deliver: list[str]) -> dict[str, Any]:
+    """The plan. Raises `LauncherError`."""
+    from proxy.activation.preloading import recording_terms  # noqa: PLC0415
+    from proxy.activation.spawn import SpawnStarter  # noqa: PLC0415
+
+    terms = recording_terms(upstream)
+    terms["names"] = sorted({*terms["names"], *may_deliver})
+    starter = SpawnStarter(upstream, on_output=lambda _stream, _line: None, environ=os.environ)
+    try:
+        return await starter.record(terms, _say)
+    finally:
+        await starter.close()
+
+
+def _write(plan: dict[str, Any], output: Path) -> None:
+    """All or nothing. Raises `ProxyError`."""
+    import json  # noqa: PLC0415
+
+    from proxy.errors import ProxyError  # noqa: PLC0415
+
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(output)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise ProxyError(f"cannot write {output}: {error.strerror}") from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  progress
