@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from proxy.errors import InvalidFieldError
-from proxy.lifecycle.contract import parse_init_request
+from proxy.lifecycle.contract import InitRequest, parse_init_request
 from proxy.lifecycle.plan import Plan, build_plan
 from proxy.settings import MappingSettings, UpstreamSettings
+from proxy.settings.mapcheck import check_mapping
+from proxy.settings.mapping import INIT_FIELDS
 
 RUN_DIR = "/run/agent"
 
@@ -76,6 +78,12 @@ def test_openhands_gets_every_field_in_its_configuration_file() -> None:
     assert file.mode == 0o600
     without_env = {name: value for name, value in FULL.items() if name != "env"}
     assert written(made) == without_env | {"deferred_init": False}
+
+
+def test_openhands_maps_every_field_by_the_rules_for_any_mapping() -> None:
+    mapping = UpstreamSettings().fields_and_files
+    assert {*mapping.fields, "env"} == set(InitRequest.model_fields) == set(INIT_FIELDS)
+    assert list(check_mapping(mapping)) == []
 
 
 def test_the_pods_own_openhands_configuration_lies_under_ours() -> None:

@@ -99,9 +99,22 @@ def test_env_goes_into_the_process_and_into_a_file_when_mapped_so() -> None:
     mapping = one_file("dotenv", {"env": {}, "secret_key": {"key": "KEY"}}, base={"A": "base"})
     made = plan({"secret_key": "k", "env": {"A": "x y", "B": ""}}, mapping)
     assert made.env == {"A": "x y", "B": ""}
-    assert made.files[0].content == b"A='x y'\nKEY=k\nB=''\n"
+    assert made.files[0].content == b"A='x y'\nB=''\nKEY=k\n"
     as_json = one_file("json", {"env": {"key": "process.env"}})
     assert json.loads(content({"env": {"A": "x"}}, as_json)) == {"process": {"env": {"A": "x"}}}
+
+
+@pytest.mark.parametrize("name", ["KEY", "ORIGIN_0"])
+def test_env_cannot_take_the_place_of_a_field_in_a_shared_file(name: str) -> None:
+    fields = {
+        "env": {},
+        "secret_key": {"key": "KEY"},
+        "allow_cors_origins": {"key": "ORIGIN", "encode": "indexed"},
+    }
+    with pytest.raises(InvalidFieldError, match=f"env.{name}: cannot be set here, only as"):
+        plan({"env": {name: "x"}}, one_file("dotenv", fields))
+    made = plan({"env": {"KEYS": "x"}, "secret_key": "k"}, one_file("dotenv", fields))
+    assert made.files[0].content == b"KEYS=x\nKEY=k\n"
 
 
 def test_a_name_that_no_dotenv_file_can_hold_is_refused() -> None:

@@ -74,10 +74,23 @@ def _text(value: Any) -> str:
 def overridden(mapping: FieldMapping) -> Iterator[str]:
     """Names and patterns of inherited variables that must go when the field is delivered."""
     if mapping.env is not None:
-        yield mapping.env
-        if mapping.encode == "indexed":
-            yield f"{mapping.env}_[0-9]*"
+        yield from _named(mapping.env, mapping)
     yield from mapping.unset
+
+
+def spoken_for(mapping: MappingSettings, field_name: str) -> Iterator[str]:
+    """Names and patterns of variables that nobody may deliver in `env` beside this field."""
+    to = mapping.fields[field_name]
+    yield from overridden(to)
+    env = mapping.fields.get("env")
+    if env is not None and env.file is not None and env.file == to.file and field_name != "env":
+        yield from _named(to.key or field_name, to)
+
+
+def _named(name: str, mapping: FieldMapping) -> Iterator[str]:
+    yield name
+    if mapping.encode == "indexed":
+        yield f"{name}_[0-9]*"
 
 
 def planned_files(
@@ -149,12 +162,11 @@ def _dotenv(file: FileMapping, mapping: MappingSettings, mine: Mapping[str, Any]
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in file.base.items()
     }
+    entries |= mine.get("env", {})
     for name, value in mine.items():
-        if name == "env":
-            entries |= value
-            continue
-        to = mapping.fields[name]
-        entries |= variables(name, value, to, to.key or name)
+        if name != "env":
+            to = mapping.fields[name]
+            entries |= variables(name, value, to, to.key or name)
     for name in entries:
         if not _SHELL_NAME.match(name):
             raise Unfit(f"{dotted(('env', name))}: a dotenv file cannot hold this name")

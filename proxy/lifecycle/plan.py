@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import InvalidFieldError
 from proxy.lifecycle.jsontext import dotted, walk
-from proxy.lifecycle.mapping import PlannedFile, Unfit, overridden, planned_files, variables
+from proxy.lifecycle.mapping import (
+    PlannedFile,
+    Unfit,
+    overridden,
+    planned_files,
+    spoken_for,
+    variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,8 +145,8 @@ def _reserved(mapping: MappingSettings, environment: Mapping[str, str]) -> Itera
         owner = next(
             (
                 field
-                for field, to in mapping.fields.items()
-                if any(fnmatchcase(name, pattern) for pattern in overridden(to))
+                for field in mapping.fields
+                if any(fnmatchcase(name, pattern) for pattern in spoken_for(mapping, field))
             ),
             None,
         )
