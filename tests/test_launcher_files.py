@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.launcher import place
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.files import Files
 from proxy.launcher.spec import FileSpec
@@ -278,6 +279,42 @@ def test_upstream_finds_the_files_and_a_restart_begins_from_the_first_state(
         launcher.stop()
         assert target.read_bytes() == b"before"
         assert snapshot(tmp_path).keys() == {"config"}
+
+
+def test_what_a_killed_launcher_had_replaced_comes_back_with_the_next_one(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    config, link = work / "config.json", work / "link"
+    config.write_text('{"kept": 1}')
+    link.symlink_to("nowhere")
+    before = snapshot(work)
+    files = [encoded(config, b'{"delivered": 1}', base=config), encoded(link, b"x")]
+    for _ in range(2):
+        with Launcher() as launcher:
+            launcher.start("sleep", "600", files=files)
+            assert json.loads(config.read_text()) == {"kept": 1, "delivered": 1}
+            assert link.read_bytes() == b"x"
+            launcher.process.kill()
+            launcher.process.wait()
+        assert snapshot(work) != before
+    with Launcher() as launcher:
+        launcher.start("sleep", "600", files=files)
+        assert json.loads(config.read_text()) == {"kept": 1, "delivered": 1}
+        launcher.stop()
+        assert snapshot(work) == before
+
+
+def test_foreign_file_under_a_hidden_name_is_not_taken_for_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    Path(place.hidden(str(path), "new")).symlink_to(tmp_path / "elsewhere")
+    files = write(spec(path))
+    assert snapshot(tmp_path).keys() == {"f"}
+    files.undo()
+    if os.geteuid() == 0:  # only root can make one
+        old = Path(place.hidden(str(path), "old"))
+        old.write_text("x")
+        os.chown(old, 65534, -1)
+        assert refused(spec(path)) == f"cannot write {path}: {old} is in the way"
 
 
 def test_start_that_cannot_write_starts_nothing(tmp_path: Path) -> None:

@@ -181,6 +181,24 @@ def test_killed_launcher_takes_its_upstream_along_and_is_told_at_once(
         runner.run(scenario())
 
 
+async def test_files_are_undone_when_the_launcher_is_lost(tmp_path: Path) -> None:
+    names = ("replaced", "link", "new")
+    (tmp_path / "replaced").write_text("before")
+    (tmp_path / "link").symlink_to("nowhere")
+    files = tuple(
+        PlannedFile(path=str(tmp_path / name), content=b"x", mode=0o600, base_file=None)
+        for name in names
+    )
+    async with opened(tmp_path) as running:
+        await running.start("sleep", "600", files=files)
+        assert [(tmp_path / name).read_bytes() for name in names] == [b"x"] * 3
+        os.kill(running.launcher, signal.SIGKILL)
+        await running.starter.lost
+        assert {entry.name for entry in tmp_path.iterdir()} == {"replaced", "link"}
+        assert (tmp_path / "replaced").read_text() == "before"
+        assert (tmp_path / "link").is_symlink()
+
+
 async def test_launcher_that_is_told_to_end_is_lost_with_its_reason(tmp_path: Path) -> None:
     async with opened(tmp_path) as running:
         started = await running.start("sleep", "600")

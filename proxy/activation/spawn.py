@@ -15,9 +15,9 @@ import os
 import signal
 import sys
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.activation import leftovers
 from proxy.activation.interpreter import find_interpreter
 from proxy.activation.preloading import preload_message
 from proxy.activation.process import LauncherProcess
@@ -227,7 +227,8 @@ class SpawnStarter:
         how = await launcher.wait()
         if self._sweep is not None:
             await self._sweep(self.owned_pids())
-        self._undo_files()
+        if self._plan is not None:
+            leftovers.undo(self._plan)  # a dead launcher cannot
         # The next start finds a new launcher: losing one costs a restart, not the pod.
         self._launcher = self._opening = None
         self._lose(f"the launcher {how}")
@@ -242,19 +243,6 @@ class SpawnStarter:
         self._warm(reason)
         if not self.lost.done():
             self.lost.set_result(reason)
-
-    def _undo_files(self) -> None:
-        """Remove the plan's files, which the launcher could not.
-
-        What stood in their place before only the launcher knew.
-        """
-        if self._plan is None:
-            return
-        for file in self._plan.files:
-            with contextlib.suppress(OSError):
-                Path(file.path).unlink()
-        with contextlib.suppress(OSError):
-            Path(self._plan.run_dir).rmdir()  # only when nothing else is in it
 
     # What is said
 

@@ -1,10 +1,7 @@
 """Writes the plan's files, all or none, and undoes them exactly.
 
-A file appears by rename, complete and with its final mode; it is never wider than that for a
-moment. What stood at its path before (a file, a symbolic link) is kept beside it under a hidden
-name and put back by rename, so content, mode, owner and times return as they were. Directories
-made on the way are removed again when empty; the run directory with all that is in it when it
-was made here.
+How one file comes to its place and goes again is told in `place`. Directories made on the way are
+removed again when empty; the run directory with all that is in it when it was made here.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ import json
 import os
 import stat
 
+from . import place
 from .errors import LaunchError, cause
 
 TYPE_CHECKING = False
@@ -29,6 +27,7 @@ class Files:
 
     def __init__(self) -> None:
         self._undo: list[tuple[str, Callable[[], None]]] = []
+        self._first_kept: set[str] = set()
 
     @property
     def written(self) -> bool:
@@ -46,6 +45,8 @@ class Files:
             for file in files:
                 path = _absolute(file.path, cwd)
                 try:
+                    if path not in self._first_kept:
+                        place.recover(path)  # before it is read as a base file
                     content = _content(file, cwd)
                     self._make_parents(os.path.dirname(path))
                     self._replace(path, content, file.mode)
@@ -70,6 +71,7 @@ class Files:
                 kept.insert(0, (path, action))
                 faults.append("cannot undo %s: %s" % (path, cause(error)))
         self._undo = kept
+        self._first_kept = {path for path, _ in kept}
         if faults:
             raise LaunchError("; ".join(faults))
 
@@ -116,28 +118,23 @@ class Files:
             self._undo.append((directory, _directory_remover(directory)))
 
     def _replace(self, path: str, content: bytes, mode: int) -> None:
-        hidden = "%s/.%s.%s" % (os.path.dirname(path), _short(path), os.urandom(8).hex())
-        new, old = hidden + ".new", hidden + ".old"
+        place.write_new(path, content, mode)
         try:
-            _write_new(new, content, mode)
-            if _keep(path, old):
-                self._undo.append((path, lambda: _put_back(old, path)))
+            if path in self._first_kept:
+                pass  # named twice: what was there first is kept already
+            elif place.keep(path):
+                self._undo.append((path, lambda: place.put_back(path)))
             else:
-                self._undo.append((path, lambda: _remove(path)))
-            os.rename(new, path)
+                self._undo.append((path, lambda: place.remove(path)))
+            self._first_kept.add(path)
+            place.show_new(path)
         except BaseException:
-            _remove(new)
+            place.discard_new(path)
             raise
-        _sync_directory(path)
 
 
 def _absolute(path: str, cwd: str | None) -> str:
     return os.path.abspath(os.path.join(cwd or os.getcwd(), path))
-
-
-def _short(path: str) -> str:
-    """The file's name, shortened so that the hidden name stays under the limit of 255 bytes."""
-    return os.path.basename(path)[:32]
 
 
 def _content(file: FileSpec, cwd: str | None) -> bytes:
@@ -186,46 +183,6 @@ def _object(content: bytes) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _write_new(path: str, content: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with open(os.open(path, flags, mode & 0o600), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fchmod(stream.fileno(), mode)  # exact: a umask may have taken bits away
-        os.fsync(stream.fileno())
-
-
-def _keep(path: str, old: str) -> bool:
-    """Keep what is at `path` under the name `old`; False when there is nothing."""
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-        raise LaunchError("cannot write %s: it is not a regular file" % path)
-    try:
-        os.link(path, old, follow_symlinks=False)
-    except OSError:
-        os.rename(path, old)  # a file system without hard links
-    return True
-
-
-def _put_back(old: str, path: str) -> None:
-    os.rename(old, path)
-    # Where both still are one file (the new one never came), rename does nothing.
-    _remove(old)
-    _sync_directory(path)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    else:
-        _sync_directory(path)
-
-
 def _directory_remover(path: str) -> Callable[[], None]:
     def remove() -> None:
         try:
@@ -253,17 +210,3 @@ def _remove_tree(path: str) -> None:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _sync_directory(path: str) -> None:
-    """Make a rename in the directory of `path` last; best effort, some file systems refuse."""
-    try:
-        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass
-    finally:
-        os.close(fd)

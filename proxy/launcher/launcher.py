@@ -201,8 +201,10 @@ def main(arguments: list[str]) -> int:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             _say("cannot use descriptor %d: it is not a socket" % fd)
             return 2
+        os.stat("/proc/self/stat")
     except OSError as error:
-        _say("cannot use descriptor %d: %s" % (fd, cause(error)))
+        what = error.filename or "descriptor %d" % fd
+        _say("cannot use %s: %s" % (what, cause(error)))
         return 2
     # Agent code often runs as our user: it must not read our environment or memory.
     prctl(PR_SET_DUMPABLE, 0)
