@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from proxy.cli import COMMANDS
+from tests.harness import ROOT, clean_environment
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "proxy", *arguments],
+        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+
+
+def test_help_names_every_command() -> None:
+    answer = run("--help")
+    assert answer.returncode == 0
+    assert all(f"    {command} " in answer.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    answer = run(command, "--help")
+    assert answer.returncode == 0
+    assert answer.stdout.startswith(f"usage: deferred-init-proxy {command}")
+    assert not answer.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("sreve",), ("serve", "--confg", "x"), ("--nope",)])
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 2
+    assert "usage: deferred-init-proxy" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_settings_faults_exit_with_2_each_on_its_line() -> None:
+    answer = run("serve", "--config", "/nonexistent.yaml")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: ")
+    assert "/nonexistent.yaml" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_listener_that_is_taken_exits_with_1_and_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = clean_environment(PROXY_LISTEN__ADDRESS=f"127.0.0.1:{port}")
+        answer = subprocess.run(
+            [sys.executable, "-m", "proxy", "serve", "--", "sleep", "60"],
+            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+    assert answer.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in answer.stderr
