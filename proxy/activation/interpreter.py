@@ -10,16 +10,28 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from proxy.activation.messages import without
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from proxy.settings import UpstreamSettings
 
 _PYTHON: Final = re.compile(r"(python|pypy)[0-9.]*t?")
 # The kernel reads no more of a script's first line; installers' longer forms take a second one.
 _HEAD: Final = 1024
 _EXEC_TRICK: Final = "'''exec' "
+
+
+def interpreters(upstream: UpstreamSettings, environ: Mapping[str, str]) -> list[str]:
+    """Those to try the launcher with: the upstream's, where there is one, and ours."""
+    env = without(environ, upstream.deny_env) | upstream.env
+    found = find_interpreter(upstream.command, env, upstream.cwd)
+    return list(dict.fromkeys(filter(None, (found, sys.executable))))
 
 
 def find_interpreter(

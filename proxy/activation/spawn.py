@@ -8,17 +8,15 @@ side dies, however it dies, the other sees its end at once.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 import os
 import signal
-import sys
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation import leftovers
-from proxy.activation.interpreter import find_interpreter
+from proxy.activation.interpreter import interpreters
+from proxy.activation.messages import command_fields, start_fields, without
 from proxy.activation.preloading import preload_message
 from proxy.activation.process import LauncherProcess
 from proxy.activation.starter import Exit, Started
@@ -64,7 +62,7 @@ class SpawnStarter:
         self._plan: Plan | None = None
         self._records: asyncio.Future[tuple[dict[str, Any] | None, str]] | None = None
         self._on_recording: Callable[[str], None] | None = None
-        self._environ = _without(environ, PROXY_OWN)
+        self._environ = without(environ, PROXY_OWN)
         self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._launcher: LauncherProcess | None = None
@@ -98,22 +96,7 @@ class SpawnStarter:
         await self.open()
         self._ended_early.clear()
         self._plan = plan
-        answer = await self._call(
-            "start",
-            **_base(plan.argv, plan.cwd, plan.base_env, plan.base_unset),
-            env=plan.env,
-            unset=list(plan.unset),
-            files=[
-                {
-                    "path": file.path,
-                    "content": base64.b64encode(file.content).decode(),
-                    "mode": file.mode,
-                    "base_file": file.base_file,
-                }
-                for file in plan.files
-            ],
-            run_dir=plan.run_dir,
-        )
+        answer = await self._call("start", **start_fields(plan))
         pid = answer["pid"]
         return Started(pid=pid, kind=answer["kind"], why=answer["why"], exited=self._exited(pid))
 
@@ -131,10 +114,7 @@ class SpawnStarter:
         self._records = asyncio.get_running_loop().create_future()
         self._on_recording = say
         await self.open()
-        upstream = self._upstream
-        env, unset = upstream.env, (*upstream.deny_env, *PROXY_OWN)
-        base = _base(upstream.command, upstream.cwd, env, unset)
-        await self._call("record", **base, preload=terms)
+        await self._call("record", **command_fields(self._upstream), preload=terms)
         ends: list[asyncio.Future[Any]] = [self._records, self.lost]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not self._records.done():
@@ -173,7 +153,7 @@ class SpawnStarter:
         preload = preload_message(upstream) if self._records is None else None
         await self._call(
             "prepare",
-            **_base(upstream.command, upstream.cwd, upstream.env, (*upstream.deny_env, *PROXY_OWN)),
+            **command_fields(upstream),
             grace=upstream.stop_grace,
             preload=preload,
         )
@@ -182,7 +162,7 @@ class SpawnStarter:
 
     async def _launch(self) -> LauncherProcess:
         error: Exception | None = None
-        for executable in self._interpreters():
+        for executable in interpreters(self._upstream, self._environ):
             try:
                 self._launcher = LauncherProcess(executable, self._environ, self._event)
                 hello = await self._launcher.connect()
@@ -209,13 +189,6 @@ class SpawnStarter:
         if self._launcher is not None:
             await self._launcher.end()
             self._launcher = None
-
-    def _interpreters(self) -> Iterable[str]:
-        """The upstream's interpreter, then ours."""
-        upstream = self._upstream
-        env = _without(self._environ, upstream.deny_env) | upstream.env
-        found = find_interpreter(upstream.command, env, upstream.cwd)
-        return dict.fromkeys(filter(None, (found, sys.executable)))
 
     async def _watch(self, launcher: LauncherProcess) -> None:
         """See the launcher's end, and let nothing of its upstream outlive it."""
@@ -308,21 +281,6 @@ class SpawnStarter:
     def _warm(self, why_not: str | None) -> None:
         if not self.warmed.done():
             self.warmed.set_result(why_not)
-
-
-def _base(
-    argv: Iterable[str], cwd: str | None, env: Mapping[str, str], unset: Iterable[str]
-) -> dict[str, Any]:
-    return {"argv": list(argv), "cwd": cwd, "base_env": dict(env), "base_unset": list(unset)}
-
-
-def _without(env: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
-    patterns = tuple(patterns)
-    return {
-        name: value
-        for name, value in env.items()
-        if not any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
 
 
 async def _cancel(task: asyncio.Task[None] | None) -> None:

@@ -6,6 +6,7 @@ It never imports the rest of `proxy`. Started as a directory, as a zipapp or as 
     python -I proxy/launcher --fd N
 
 Rooms: `loop` (one thread, selectors), `wire` (JSON lines to the controller), `spec` (checks what
-the controller asks for), `files` (write and undo), `child` (from fork to exec), `children` (the
-one owner of wait), `output` (pipes), `process` (start and stop), `launcher` (the operations).
+the controller asks for), `files` and `place` (write and undo), `child` (from fork to exec),
+`children` (the one owner of wait), `output` (pipes), `process` (start and stop), `launcher` (the
+operations).
 """

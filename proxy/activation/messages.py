@@ -1,0 +1,56 @@
+"""What the launcher is told and given, made from settings and plans."""
+
+from __future__ import annotations
+
+import base64
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from proxy.lifecycle.plan import PROXY_OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from proxy.lifecycle.plan import Plan
+    from proxy.settings import UpstreamSettings
+
+
+def command_fields(upstream: UpstreamSettings) -> dict[str, Any]:
+    """The command and its environment before anything is delivered."""
+    unset = (*upstream.deny_env, *PROXY_OWN)
+    return _base(upstream.command, upstream.cwd, upstream.env, unset)
+
+
+def start_fields(plan: Plan) -> dict[str, Any]:
+    """A whole start. It holds everything that was delivered: never log it."""
+    files = [
+        {
+            "path": file.path,
+            "content": base64.b64encode(file.content).decode(),
+            "mode": file.mode,
+            "base_file": file.base_file,
+        }
+        for file in plan.files
+    ]
+    return _base(plan.argv, plan.cwd, plan.base_env, plan.base_unset) | {
+        "env": plan.env,
+        "unset": list(plan.unset),
+        "files": files,
+        "run_dir": plan.run_dir,
+    }
+
+
+def without(env: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
+    """`env` without the names that match one of `patterns` (as `fnmatch`)."""
+    patterns = tuple(patterns)
+    return {
+        name: value
+        for name, value in env.items()
+        if not any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+def _base(
+    argv: Iterable[str], cwd: str | None, env: Mapping[str, str], unset: Iterable[str]
+) -> dict[str, Any]:
+    return {"argv": list(argv), "cwd": cwd, "base_env": dict(env), "base_unset": list(unset)}
