@@ -24,7 +24,7 @@ from proxy.errors import LauncherError
 from proxy.lifecycle.plan import PROXY_OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from proxy.lifecycle.plan import Plan
     from proxy.settings import UpstreamSettings
