@@ -26,6 +26,7 @@ from proxy.activation.probe import Probe
 from proxy.activation.spawn import SpawnStarter
 from proxy.activation.transaction import Activator
 from proxy.control.app import ControlPlane
+from proxy.control.watch import Watch
 from proxy.errors import ProxyError
 from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.gate import Verdict, decide
@@ -70,6 +71,7 @@ class Server:
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # From the inside out: the state first, because everybody reads it ...
         self._lifecycle = Lifecycle(State.WARMING if upstream.preload.enabled else State.DORMANT)
+        self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
         self._starter = SpawnStarter(
             upstream, on_output=_log_output, environ=dict(os.environ), sweep=end_orphans
@@ -91,20 +93,23 @@ class Server:
             on_plan=self._arm_redactor,
             mask=log.masked,
             on_fatal=self._ask_to_stop,
+            on_phase=self._watch.progressed,
         )
         # ... then who answers for the proxy itself ...
         key = settings.init.key
         self._control = web.AppRunner(
             ControlPlane(
                 lifecycle=self._lifecycle,
+                watch=self._watch,
                 activation=self._activator,
                 deferred=settings.deferred_init,
                 key=key.get_secret_value() if key is not None else None,
                 plan=self._plan,
                 probe=self._probe.check,
-                details=self._details,
             ).application(),
             access_log=None,
+            # A watcher that hangs up is forgotten. (An activation does not hang on its poster.)
+            handler_cancellation=True,
             # The relay closes idle clients; the control plane's end must not be first.
             keepalive_timeout=settings.limits.idle_timeout * 2,
             shutdown_timeout=_LAST_BYTES,

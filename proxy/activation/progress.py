@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from proxy.activation.starter import Exit, Started
 
 
 @dataclass
 class Progress:
-    """What `GET /api/init?details=true` tells of the activation. Times in seconds."""
+    """What `GET /api/init?details=true` tells of the activation. Times in seconds.
 
+    `on_phase` is called at the begin of each phase.
+    """
+
+    on_phase: Callable[[], None] = field(repr=False)
     phase: str | None = None
     attempt: int = 0
     restarts: int = 0
@@ -24,9 +28,13 @@ class Progress:
     started: Started | None = None
     last_exit: Exit | None = None
 
+    def enter(self, phase: str) -> None:
+        self.phase = phase
+        self.on_phase()
+
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        self.phase = phase
+        self.enter(phase)
         begun = time.monotonic()
         try:
             yield

@@ -52,7 +52,8 @@ class Activator:
 
     `on_plan` is told each plan before anything of it is used (it arms the log's masking);
     `mask` makes the upstream's own words fit to be shown; `on_fatal` ends the proxy with an exit
-    code. `timeout` is the deadline in seconds of a whole activation.
+    code; `on_phase` hears of each phase that begins. `timeout` is the deadline in seconds of a
+    whole activation.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Activator:
         on_plan: Callable[[Plan], None],
         mask: Callable[[str], str],
         on_fatal: Callable[[int], None],
+        on_phase: Callable[[], None],
     ) -> None:
         self._lifecycle = lifecycle
         self._starter = starter
@@ -77,7 +79,7 @@ class Activator:
         self._on_fatal = on_fatal
         self._task: asyncio.Task[None] | None = None
         self._delay = _FIRST_DELAY
-        self.progress = Progress()
+        self.progress = Progress(on_phase)
 
     @property
     def alive(self) -> bool:
@@ -170,9 +172,9 @@ class Activator:
         # Warming: accepted already (nobody else can be), begun when the fork server is warm.
         await self._starter.hasten()
         await asyncio.shield(self._starter.warmed)
+        self.progress = Progress(self.progress.on_phase, attempt=self.progress.attempt)
         self._lifecycle.apply(Event.INIT_ACCEPTED)
         self._on_plan(plan)
-        self.progress = Progress(attempt=self.progress.attempt)
         self._delay = _FIRST_DELAY
 
     async def _attempt(self, plan: Plan) -> None:
@@ -220,7 +222,7 @@ class Activator:
         return f"{self._mask(message)}; stderr ends: " + "\n".join(lines)[-_TAIL_CHARACTERS:]
 
     async def _undo(self) -> None:
-        self.progress.phase = "undo"
+        self.progress.enter("undo")
         try:
             # Shielded: a shutdown during the undo must not leave half of it behind.
             await asyncio.shield(asyncio.ensure_future(self._starter.stop()))
@@ -273,7 +275,7 @@ class Activator:
                 # Whatever the dead upstream left running must not meet its successor.
                 await self._undo()
                 self._lifecycle.apply(Event.RETRIED, error)
-                self.progress.phase = "backoff"
+                self.progress.enter("backoff")
                 delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
                 await asyncio.sleep(delay)
                 self.progress.restarts += 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from proxy.control.watch import parse_wait, wants_stream
 from proxy.errors import (
     ActivationError,
     BodyTooLargeError,
@@ -20,14 +21,16 @@ from proxy.errors import (
     RequestError,
     WrongKeyError,
 )
-from proxy.lifecycle.contract import InitStatus, parse_init_request
-from proxy.lifecycle.state import Lifecycle, State
+from proxy.lifecycle.contract import parse_init_request
+from proxy.lifecycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from proxy.control.watch import Watch
     from proxy.lifecycle.contract import InitRequest
     from proxy.lifecycle.plan import Plan
+    from proxy.lifecycle.state import Lifecycle
 
 logger = logging.getLogger(__name__)
 
@@ -55,27 +58,27 @@ class ControlPlane:
 
     `key` is the bootstrap secret, None when init needs none, and a blank one refuses everybody.
     `plan` makes a plan of a request (raises `InvalidFieldError`); `probe` tells why the upstream
-    is not ready, None when it is; `details` adds to `GET /api/init?details=true`.
+    is not ready, None when it is.
     """
 
     def __init__(
         self,
         *,
         lifecycle: Lifecycle,
+        watch: Watch,
         activation: Activation,
         deferred: bool,
         key: str | None,
         plan: Callable[[InitRequest], Plan],
         probe: Callable[[], Awaitable[str | None]],
-        details: Callable[[], dict[str, Any]],
     ) -> None:
         self._lifecycle = lifecycle
+        self._watch = watch
         self._activation = activation
         self._deferred = deferred
         self._key = key
         self._plan = plan
         self._probe = probe
-        self._details = details
 
     def application(self) -> web.Application:
         """The routes, as a table: method, path, handler. Only init asks for a key."""
@@ -111,11 +114,16 @@ class ControlPlane:
         # deferred init there is nothing to be claimed, and not started is not ready.
         return None if self._deferred else "starting"
 
-    async def status(self, request: web.Request) -> web.Response:
-        body = self._status()
-        if request.query.get("details") in {"true", "1"}:
-            body |= self._details()
-        return web.json_response(body)
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        """State and error, at once or when they change (`wait`), or as a stream of changes."""
+        query = request.query
+        details = query.get("details") in {"true", "1"}
+        if request.method == "GET" and wants_stream(request.headers.get("Accept", "")):
+            return await self._watch.stream(request, details=details)
+        if "wait" in query or "state" in query:
+            wait, wanted = parse_wait(query.get("wait", "0"), query.get("state"))
+            await self._watch.changed(wait, wanted)
+        return web.json_response(self._watch.status(details=details))
 
     async def initialize(self, request: web.Request) -> web.Response:
         """Checks in the contract's order: key, state, size, JSON, fields."""
@@ -125,12 +133,9 @@ class ControlPlane:
         try:
             await self._activation.activate(plan)
         except ActivationError as error:
-            return web.json_response(self._status() | {"error": str(error)}, status=error.status)
-        return web.json_response(self._status())
-
-    def _status(self) -> dict[str, Any]:
-        status = InitStatus(state=self._lifecycle.reported, error=self._lifecycle.error)
-        return status.model_dump()
+            body = self._watch.status() | {"error": str(error)}
+            return web.json_response(body, status=error.status)
+        return web.json_response(self._watch.status())
 
     def _check_key(self, request: web.Request) -> None:
         if self._key is None:
