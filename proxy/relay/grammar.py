@@ -5,8 +5,9 @@ line. What is not in the grammar (a bare LF, a folded line, a space before a col
 therefore not "detected": it simply does not match. Quantifiers are possessive, so a match is
 linear in the size of the head, whatever the bytes.
 
-This is stricter than llhttp's strict mode, and knows to the byte where a message ends, which
-a parser that swallows a whole read cannot tell. The tests hold it against llhttp.
+Whatever matches, llhttp in its strict mode accepts as well (the tests hold that), and more is
+refused besides; and it is known to the byte where a message ends, which a parser that swallows
+a whole read cannot tell.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DIGITS: Final = re.compile(rb"[0-9]{1,18}")  # below 2**63, which every upstream
 STATUS_LINE: Final = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + VALUE + rb"*+)?"
 RESPONSE: Final = re.compile(STATUS_LINE + rb"((?:" + FIELD + rb")*)\r\n\r\n")
 
-CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[\t ]*;" + VALUE + rb"*+)?\r\n")
+CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;" + VALUE + rb"*+)?\r\n")
 TRAILERS: Final = re.compile(rb"((?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*)\r\n")
 
 # Line ends that no grammar has: found in a head that is not complete yet, it never will be.
@@ -36,7 +37,7 @@ BROKEN_LINE: Final = re.compile(rb"\r(?![\n])(?!\Z)|(?<!\r)\n|\x00")
 
 def request_grammar(target_length: int, header_count: int) -> re.Pattern[bytes]:
     """A request head within the limits: method, target, minor version, header lines."""
-    target = rb"(/[\x21\x22\x24-\x7e\x80-\xff]{0,%d}+|\*)" % (target_length - 1)
+    target = rb"(/[\x21\x22\x24-\x7e]{0,%d}+|\*)" % (target_length - 1)
     fields = rb"((?:" + FIELD + rb"){0,%d})" % header_count
     return re.compile(
         rb"(" + TOKEN + rb"{1,64}+) " + target + rb" HTTP/1\.([01])" + fields + rb"\r\n\r\n"

@@ -188,7 +188,7 @@ def _judge_framing(head: RequestHead, found: _Found) -> None:
         if len(codings) > 1:
             raise HeadError(400, "more than one Transfer-Encoding field")
         coding = codings[0].lower()
-        if coding != b"chunked":
+        if coding != b"chunked" or b"\t" in found[b"transfer-encoding"][0][0]:
             status = 501 if coding.endswith((b",chunked", b", chunked")) else 400
             raise HeadError(status, "the only Transfer-Encoding is chunked")
         head.length = CHUNKED
@@ -307,5 +307,5 @@ def _refuse_line(line: bytes, limits: Limits, *, complete: bool) -> None:
         raise HeadError(405, "CONNECT is not allowed")
     if match[2][:1] != b"/" and match[2] != b"*":
         raise HeadError(400, "the target is not a path")
-    if b"#" in match[2] or re.search(rb"[\x00-\x20\x7f]", match[2]):
+    if b"#" in match[2] or re.search(rb"[\x00-\x20\x7f-\xff]", match[2]):
         raise HeadError(400, "the target has a byte that no target can have")

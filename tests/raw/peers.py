@@ -58,6 +58,10 @@ class Wire:
         async with asyncio.timeout(PATIENCE):
             return await self._reader.readexactly(size)
 
+    async def some(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self._reader.read(2**20)
+
     async def rest(self) -> bytes:
         """Everything to the end, which must be a clean one."""
         async with asyncio.timeout(PATIENCE):
