@@ -44,6 +44,15 @@ class StateError(RequestError):
     status: ClassVar[int] = 400
 
 
+class ClaimedError(RequestError):
+    """The server is held by another claim, or by this one with another body; which is not told."""
+
+    status: ClassVar[int] = 409
+
+    def __init__(self) -> None:
+        super().__init__("claimed already, by another request")
+
+
 class BodyTooLargeError(RequestError):
     """The body is over the limit."""
 

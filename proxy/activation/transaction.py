@@ -102,9 +102,8 @@ class Activator:
     @property
     def _described(self) -> str:
         # Accepted while warming: another request is refused as it will be a moment later.
-        return (
-            "initializing" if self._lifecycle.state is State.WARMING else (self._lifecycle.reported)
-        )
+        warming = self._lifecycle.state is State.WARMING
+        return "initializing" if warming else self._lifecycle.reported
 
     async def activate(self, plan: Plan) -> None:
         """Run a whole activation; returns when ready.
@@ -114,6 +113,15 @@ class Activator:
         """
         self.admit()
         await self._follow(asyncio.create_task(self._activation(plan), name="activation"))
+
+    async def join(self) -> None:
+        """Wait for whatever is under way; returns when ready, raises as `activate` does."""
+        while self._task is not None and not self._task.done():
+            await self._follow(self._task)
+        if self._lifecycle.state is State.DRAINING:
+            raise DrainingError("shutting down")
+        if self._lifecycle.state is not State.READY:
+            raise ActivationError(self._lifecycle.error or "the server is not ready")
 
     async def run(self, plan: Plan) -> None:
         """Start the upstream without being asked (`deferred_init: false`).

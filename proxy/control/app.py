@@ -19,8 +19,10 @@ from proxy.errors import (
     BodyTooLargeError,
     ProxyError,
     RequestError,
+    StateError,
     WrongKeyError,
 )
+from proxy.lifecycle.claims import Claims, read_claim_id
 from proxy.lifecycle.contract import parse_init_request
 from proxy.lifecycle.state import State
 
@@ -52,6 +54,8 @@ class Activation(Protocol):
 
     async def activate(self, plan: Plan) -> None: ...
 
+    async def join(self) -> None: ...
+
 
 class ControlPlane:
     """Answers from the life cycle's state; the only writer is `POST /api/init`.
@@ -79,6 +83,7 @@ class ControlPlane:
         self._key = key
         self._plan = plan
         self._probe = probe
+        self._claims = Claims()
 
     def application(self) -> web.Application:
         """The routes, as a table: method, path, handler. Only init asks for a key."""
@@ -126,16 +131,37 @@ class ControlPlane:
         return web.json_response(self._watch.status(details=details))
 
     async def initialize(self, request: web.Request) -> web.Response:
-        """Checks in the contract's order: key, state, size, JSON, fields."""
+        """Checks in the contract's order: key, state or claim, size, JSON, fields."""
         self._check_key(request)
-        self._activation.admit()
-        plan = self._plan(parse_init_request(await _read_body(request)))
+        claim = read_claim_id(request.headers.getall("Idempotency-Key", []))
+        self._admit(claim)
+        body = await _read_body(request)
         try:
-            await self._activation.activate(plan)
+            if self._admit(claim):
+                plan = self._plan(parse_init_request(body))
+                self._claims.take(claim, body)
+                await self._activation.activate(plan)
+            else:
+                self._claims.check_body(body)
+                await self._activation.join()
         except ActivationError as error:
-            body = self._watch.status() | {"error": str(error)}
-            return web.json_response(body, status=error.status)
+            status = self._watch.status() | {"error": str(error)}
+            return web.json_response(status, status=error.status)
         return web.json_response(self._watch.status())
+
+    def _admit(self, claim: str | None) -> bool:
+        """Whether the request would begin an activation; if not, it may join its own.
+
+        Asked before the body is read and again after it, for the state may change meanwhile.
+        """
+        try:
+            self._activation.admit()
+        except StateError:
+            if claim is None:
+                raise
+            self._claims.check_id(claim)
+            return False
+        return True
 
     def _check_key(self, request: web.Request) -> None:
         if self._key is None:
