@@ -60,7 +60,7 @@ SELF = """
         "switch": sys.getswitchinterval(),
         "recursion": sys.getrecursionlimit(),
         "tz": time.tzname,
-        "meta_path": [getattr(f, "__name__", repr(f)) for f in sys.meta_path],
+        "meta_path": [getattr(f, "__name__", type(f).__name__) for f in sys.meta_path],
     }))
 """
 LIBRARY = {
