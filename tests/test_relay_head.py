@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from proxy.relay.forwarding import Forwarding, Peers
 from proxy.relay.head import HeadError, HeadReader, forwarded_trailers
-from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, read_response
+from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.raw import strict
 from tests.raw.peers import get, message
 
 READER = HeadReader(LimitSettings())
+RESPONSES = ResponseReader(65536)
 CLIENT = Forwarding(b"1.2.3.4", trusted=False)
 PROXY = Forwarding(b"1.2.3.4", trusted=True)
 
@@ -140,7 +141,7 @@ def test_a_beginning_that_is_refused_never_becomes_acceptable(data: bytes, more:
 def test_response_heads_that_are_accepted_llhttp_reads_the_same(data: bytes) -> None:
     data = b"HTTP/1.1 200 OK\r\n" + data + b"\r\n\r\n"
     try:
-        framing = read_response(data, limit=65536, bodiless=False, old=False)
+        framing = RESPONSES.read(data, bodiless=False, old=False)
     except ResponseError:
         return
     if framing is None:
@@ -248,6 +249,6 @@ def test_framing_of_responses(
     first: bytes, fields: list[bytes], length: int, *, keep: bool
 ) -> None:
     data = message(first, *fields)
-    framing = read_response(data + b"body", limit=65536, bodiless=False, old=False)
+    framing = RESPONSES.read(data + b"body", bodiless=False, old=False)
     assert framing is not None
     assert (framing.end, framing.length, framing.keep) == (len(data), length, keep)

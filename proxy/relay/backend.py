@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.relay.chunks import ChunkError, ChunkReader
 from proxy.relay.endpoint import reset_on_close
 from proxy.relay.limits import HELD, HIGH_WATER
-from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, read_response
+from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,12 +186,7 @@ class Backend(asyncio.Protocol):
         client = self._client
         while data:
             try:
-                framing = read_response(
-                    data,
-                    limit=client.relay.limits.head_size,
-                    bodiless=self._bodiless,
-                    old=self._old,
-                )
+                framing = client.relay.responses.read(data, bodiless=self._bodiless, old=self._old)
             except ResponseError as error:
                 self.close(at_once=True)
                 client.failed(502, f"the upstream sent {error}")

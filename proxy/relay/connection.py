@@ -184,7 +184,7 @@ class Client(Endpoint):
             self.held += data
             return b""
         try:
-            head = self.relay.reader.read(data)
+            head = self.relay.heads.read(data)
         except HeadError as error:
             self.refuse(error.status, error.detail)
             return b""

@@ -23,6 +23,11 @@ LINGER_BYTES: Final = 4 * 1024 * 1024
 FLUSH_SECONDS: Final = 30.0
 
 
+# Heads that are remembered with their reading: how many, and up to how many bytes each.
+KNOWN_HEADS: Final = 256
+KNOWN_SIZE: Final = 2048
+
+
 class Limits(Protocol):
     """`limits` of the settings: bytes, counts and seconds."""
 

@@ -15,6 +15,7 @@ from proxy.relay.forwarding import Peers
 from proxy.relay.head import HeadReader
 from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS
 from proxy.relay.refusals import Refusal, plain_refusal
+from proxy.relay.response import ResponseReader
 from proxy.relay.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Relay:
         self.refuse = refuse
         self.limits = limits
         self.peers = Peers(trusted_proxies, trust_unix=trust_unix)
-        self.reader = HeadReader(limits)
+        self.heads = HeadReader(limits)
+        self.responses = ResponseReader(limits.head_size)
         self._dial = dial
         self._control = control
         self._loop = loop = loop or asyncio.get_running_loop()

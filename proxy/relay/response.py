@@ -6,6 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 from proxy.relay.grammar import BROKEN_LINE, DIGITS, RESPONSE, STATUS_LINE
+from proxy.relay.limits import KNOWN_HEADS, KNOWN_SIZE
 
 # `Framing.length` of bodies that do not say how long they are.
 CHUNKED: Final = -1
@@ -30,13 +31,38 @@ class Framing(NamedTuple):
     keep: bool
 
 
-def read_response(data: bytes, *, limit: int, bodiless: bool, old: bool) -> Framing | None:
-    """The framing of the response that `data` begins with, or None when its head is cut.
+class ResponseReader:
+    """Reads response heads of up to `limit` bytes; one for all connections.
 
-    `limit`: bytes of a head; `bodiless`: it answers a HEAD request; `old`: an HTTP/1.0 request.
-    Raises `ResponseError` for what a client could read in more than one way; nothing of it has
-    been passed on then. (RFC 9112 section 6.3.)
+    Within one second, which is what a `Date` tells, an upstream repeats its heads: small ones are
+    remembered with their reading.
     """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: dict[bytes, Framing] = {}
+
+    def read(self, data: bytes, *, bodiless: bool, old: bool) -> Framing | None:
+        """The framing of the response that `data` begins with, or None when its head is cut.
+
+        `bodiless`: it answers a HEAD request; `old`: an HTTP/1.0 request. Raises `ResponseError`
+        for what a client could read in more than one way; nothing of it has been passed on then.
+        """
+        if bodiless or old:
+            return _read(data, self._limit, bodiless=bodiless, old=old)
+        head = data[: data.find(b"\r\n\r\n", 0, KNOWN_SIZE) + 4]
+        framing = self._known.get(head)
+        if framing is None:
+            framing = _read(data, self._limit, bodiless=False, old=False)
+            if framing is not None and framing.end == len(head):
+                if len(self._known) >= KNOWN_HEADS:
+                    self._known.clear()
+                self._known[head] = framing
+        return framing
+
+
+def _read(data: bytes, limit: int, *, bodiless: bool, old: bool) -> Framing | None:
+    """RFC 9112 section 6.3."""
     match = RESPONSE.match(data)
     if match is None or match.end() > limit:
         _refuse_unless_incomplete(data, limit)
