@@ -61,7 +61,7 @@ SELF = """
         "recursion": sys.getrecursionlimit(),
         "tz": time.tzname,
         "meta_path": [getattr(f, "__name__", type(f).__name__) for f in sys.meta_path],
-    }))
+    }, indent=0))
 """
 LIBRARY = {
     "app/__init__.py": "",

@@ -65,9 +65,17 @@ class Warm(Launcher):
 
 
 def view(answer: dict[str, Any], launcher: Launcher) -> Any:
-    """What the upstream printed as its last line, as JSON, once it has ended."""
+    """What the upstream printed last, as JSON, once it has ended.
+
+    An object may take many lines: one long line would be cut where the launcher cuts lines.
+    """
     launcher.event("exit", pid=answer["pid"])
-    return json.loads(launcher.output()[-1])
+    lines = launcher.output()
+    start = len(lines) - 1
+    if lines[-1] == "}":
+        while lines[start] != "{":
+            start -= 1
+    return json.loads("\n".join(lines[start:]))
 
 
 def views(
