@@ -49,9 +49,6 @@ class ClaimedError(RequestError):
 
     status: ClassVar[int] = 409
 
-    def __init__(self) -> None:
-        super().__init__("claimed already, by another request")
-
 
 class BodyTooLargeError(RequestError):
     """The body is over the limit."""

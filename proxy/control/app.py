@@ -17,6 +17,7 @@ from proxy.control.watch import parse_wait, wants_stream
 from proxy.errors import (
     ActivationError,
     BodyTooLargeError,
+    ClaimedError,
     ProxyError,
     RequestError,
     StateError,
@@ -134,34 +135,35 @@ class ControlPlane:
         """Checks in the contract's order: key, state or claim, size, JSON, fields."""
         self._check_key(request)
         claim = read_claim_id(request.headers.getall("Idempotency-Key", []))
-        self._admit(claim)
+        # Asked before the body is read and again after it: the state may change meanwhile.
+        self._taken(claim)
         body = await _read_body(request)
+        taken = self._taken(claim)
         try:
-            if self._admit(claim):
+            if taken is None:
                 plan = self._plan(parse_init_request(body))
                 self._claims.take(claim, body)
                 await self._activation.activate(plan)
-            else:
-                self._claims.check_body(body)
+            elif self._claims.came_with(body):
                 await self._activation.join()
+            else:
+                raise _claimed(taken)
         except ActivationError as error:
             status = self._watch.status() | {"error": str(error)}
             return web.json_response(status, status=error.status)
         return web.json_response(self._watch.status())
 
-    def _admit(self, claim: str | None) -> bool:
-        """Whether the request would begin an activation; if not, it may join its own.
-
-        Asked before the body is read and again after it, for the state may change meanwhile.
-        """
+    def _taken(self, claim: str | None) -> StateError | None:
+        """Why no activation can begin, for a claim that may join its own; others are refused."""
         try:
             self._activation.admit()
-        except StateError:
+        except StateError as error:
             if claim is None:
                 raise
-            self._claims.check_id(claim)
-            return False
-        return True
+            if not self._claims.held_by(claim):
+                raise _claimed(error) from None
+            return error
+        return None
 
     def _check_key(self, request: web.Request) -> None:
         if self._key is None:
@@ -175,6 +177,11 @@ class ControlPlane:
         )
         if not (right and len(given) == 1 and self._key.strip()):
             raise WrongKeyError("X-Init-API-Key is missing or wrong")
+
+
+def _claimed(taken: StateError) -> ClaimedError:
+    # The same words whatever differs, and no more than everybody is told by GET.
+    return ClaimedError(f"{taken}, claimed by another request")
 
 
 async def _read_body(request: web.Request) -> bytes:

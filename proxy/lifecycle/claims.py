@@ -18,7 +18,7 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ClaimedError, RequestError
+from proxy.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,15 +55,11 @@ class Claims:
         self._claim = self._digest(claim.encode()) if claim is not None else b""
         self._body = self._digest(body) if claim is not None else b""
 
-    def check_id(self, claim: str) -> None:
-        """Raise `ClaimedError` unless the server is this claim's."""
-        if not hmac.compare_digest(self._digest(claim.encode()), self._claim):
-            raise ClaimedError
+    def held_by(self, claim: str) -> bool:
+        return hmac.compare_digest(self._digest(claim.encode()), self._claim)
 
-    def check_body(self, body: bytes) -> None:
-        """Raise `ClaimedError` unless the claim came with this body."""
-        if not hmac.compare_digest(self._digest(body), self._body):
-            raise ClaimedError
+    def came_with(self, body: bytes) -> bool:
+        return hmac.compare_digest(self._digest(body), self._body)
 
     def _digest(self, data: bytes) -> bytes:
         # Keyed, so that a digest that gets out cannot be tried against guessed bodies.
