@@ -16,7 +16,8 @@ def preload_message(upstream: UpstreamSettings) -> dict[str, Any] | None:
     preload = upstream.preload
     if not preload.enabled:
         return None
-    return preload.model_dump(mode="json") | recording_terms(upstream)
+    terms = recording_terms(upstream)
+    return preload.model_dump(mode="json") | terms | {"files": guessable_files(upstream)}
 
 
 def recording_terms(upstream: UpstreamSettings) -> dict[str, Any]:
@@ -28,6 +29,14 @@ def recording_terms(upstream: UpstreamSettings) -> dict[str, Any]:
         "names": deliverable(upstream.fields_and_files),
         "ready": {"address": address, "path": ready.path, "statuses": list(ready.statuses)},
     }
+
+
+def guessable_files(upstream: UpstreamSettings) -> list[str]:
+    """The mapping's files, except those in a directory whose name the proxy makes up."""
+    paths = [file.path for file in upstream.fields_and_files.files.values()]
+    if upstream.run_dir is None:
+        return [path for path in paths if not path.startswith("{run_dir}")]
+    return [path.replace("{run_dir}", upstream.run_dir) for path in paths]
 
 
 def deliverable(mapping: MappingSettings) -> list[str]:

@@ -101,9 +101,9 @@ class Activator:
 
     @property
     def _described(self) -> str:
-        # Accepted while warming: another request is refused as it will be a moment later.
-        warming = self._lifecycle.state is State.WARMING
-        return "initializing" if warming else self._lifecycle.reported
+        # Accepted, not begun (maybe still warming): others are refused as they will be in a moment.
+        waiting = self._lifecycle.state in {State.WARMING, State.DORMANT}
+        return "initializing" if waiting else self._lifecycle.reported
 
     async def activate(self, plan: Plan) -> None:
         """Run a whole activation; returns when ready.

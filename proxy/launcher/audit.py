@@ -64,6 +64,7 @@ class Audit:
         self.written: dict[str, Modules] = {}
         self.opened: dict[str, Modules] = {}
         self.listed: dict[str, Modules] = {}
+        self.asked: dict[str, Modules] = {}
         self.forked: list[Modules] = []
         self._active = False
         self._data: Any = None
@@ -129,12 +130,20 @@ class Audit:
         path = os.path.abspath(path)
         if path in self.opened:
             return self.opened[path]
+        for name, stack in self.asked.items():
+            if path == name or path.startswith(name + os.sep) or _same(path, name):
+                return stack
         directory = os.path.dirname(path)
         for seen, own in ((self.opened, path), (self.listed, directory)):
             for other, stack in seen.items():
                 if stack is not CODE and _same(other, own):
                     return stack
         return None
+
+    def note_asked(self, path: str) -> None:
+        """A module has asked about a file without opening it."""
+        if self._active:
+            self._note_path(self.asked, path)
 
     def _note_path(self, seen: dict[str, Modules], path: object) -> None:
         if isinstance(path, (str, bytes)):
@@ -145,7 +154,7 @@ class Audit:
 
     def note(self, key: object) -> None:
         if self._active:
-            name = os.fsdecode(key) if isinstance(key, (bytes, str)) else repr(key)
+            name = _name(key)
             stacks = self.names.setdefault(name, [])
             if len(stacks) < KEPT:
                 stack = modules()
@@ -153,8 +162,8 @@ class Audit:
                     stacks.append(stack)
 
     def note_write(self, key: object) -> None:
-        if self._active and isinstance(key, (bytes, str)):
-            self.written.setdefault(os.fsdecode(key), modules())
+        if self._active:
+            self.written.setdefault(_name(key), modules())
 
     def note_all(self) -> None:
         if not self._active:
@@ -269,6 +278,13 @@ def _caller() -> FrameType | None:
             return frame
         frame = frame.f_back
     return None
+
+
+def _name(key: object) -> str:
+    """As the launcher writes names, whatever the locale."""
+    if isinstance(key, str):
+        key = os.fsencode(key)
+    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else repr(key)
 
 
 def _same(one: str, other: str) -> bool:

@@ -8,7 +8,7 @@ directory, and speaks JSON lines with the launcher over descriptor 3:
               {"event": "note", "text": …}
               {"event": "warm", "modules": n, "seconds": …} | {"event": "failed", "why": …}
              | {"event": "report", …}                              for a trial: see `trial`
-    launcher: {"op": "check", "delivered": […], "files": […]}
+    launcher: {"op": "check", "delivered": […], "files": […], "run_dir": …}
     here:     {"why": null | text}
     launcher: {"op": "fork", "env": {…}, "unset": […], "title": […]}, with stdout and stderr
     here:     {"pid": n} | {"why": text}
@@ -30,13 +30,16 @@ AUDIT.install()
 import gc  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
+import socket  # noqa: E402
 import time  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
 
 from . import entry  # noqa: E402
-from .child_of_fork import descend  # noqa: E402
+from .child_of_fork import Child, Grown  # noqa: E402
 from .command import Command, Unsuitable  # noqa: E402
 from .identity import difference, identity  # noqa: E402
 from .leftovers import Leftovers, wait_for_threads  # noqa: E402
+from .lookout import Lookout  # noqa: E402
 from .native import Native, mapped  # noqa: E402
 from .policy import always_cold  # noqa: E402
 from .prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
@@ -46,9 +49,10 @@ from .trial import Trial  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
 FD = 3
+QUIET = 5.0  # seconds without a request before the next child is made: the last one starts first
 NAMED = 5  # names given in a reason for a cold start
 
 
@@ -61,47 +65,59 @@ class StaleError(CannotPreloadError):
 
 
 class ForkServer:
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, command: Command) -> None:
+        self.command = command
         self._stream = stream
         self._pid = os.getpid()
         self._native: Native | None = None
-        self._command: Command
+        self._watched: list[str] = []
 
     def preload(self, config: dict[str, Any]) -> None:
         """Import everything, then make sure that a fork is a faithful copy."""
         started = time.monotonic()
-        command = self._command = Command.from_json(config["command"])
         leftovers = Leftovers()
         with AUDIT.paused():
-            AUDIT.absorb(reads_of_start(command, os.path.dirname(__file__)))
+            AUDIT.absorb(reads_of_start(self.command, os.path.dirname(__file__)))
         try:
-            entry.arrange(command)
+            entry.arrange(self.command)
         except Unsuitable as error:
             raise CannotPreloadError(str(error)) from None
         present = identity()
-        if config.get("identity"):
-            differs = difference(config["identity"], present)
-            if differs:
-                raise StaleError(differs)
+        differs = difference(config.get("identity") or present, present)
+        if differs:
+            raise StaleError(differs)
         if config.get("trial"):
             self._try(config, leftovers, present)
-        for done, name in enumerate(config["modules"]):
+        with self._lookout(config.get("files", [])):
+            self._import_all(config["modules"], leftovers, config.get("linger", 0))
+        self._freeze()
+        count = len(config["modules"])
+        seconds = round(time.monotonic() - started, 3)
+        self._stream.send({"event": "warm", "modules": count, "seconds": seconds})
+
+    @contextmanager
+    def _lookout(self, files: list[str]) -> Iterator[None]:
+        lookout = Lookout(files, AUDIT.note_asked)
+        if files and lookout.works:
+            self._watched = files
+            lookout.install()
+        yield
+        lookout.remove()
+
+    def _import_all(self, modules: list[str], leftovers: Leftovers, linger: float) -> None:
+        for done, name in enumerate(modules):
             self._step(name, done)
             self._import(name)
             fault = leftovers.check()
             if fault:
                 raise CannotPreloadError("module %s %s" % (name, fault))
-        if entry.is_own_module(command):
-            raise CannotPreloadError("module %s is the one to be run" % command.target)
-        for note in wait_for_threads(config.get("linger", 0)):
+        if entry.is_own_module(self.command):
+            raise CannotPreloadError("module %s is the one to be run" % self.command.target)
+        for note in wait_for_threads(linger):
             self._stream.send({"event": "note", "text": note})
         fault = leftovers.check()
         if fault:
             raise CannotPreloadError("a preloaded module %s" % fault)
-        self._freeze()
-        count = len(config["modules"])
-        seconds = round(time.monotonic() - started, 3)
-        self._stream.send({"event": "warm", "modules": count, "seconds": seconds})
 
     def _step(self, module: str, done: int) -> None:
         self._stream.send({"event": "importing", "module": module, "done": done})
@@ -140,23 +156,36 @@ class ForkServer:
         trim_memory()
         gc.freeze()
 
-    def serve(self) -> Callable[[], None]:
-        """Answer until the launcher closes its end; in a forked child, return what it is to run."""
+    def serve(self) -> None:
+        """Answer until the launcher closes its end. Raises `Grown` in a forked child."""
+        self._stream.unguard()
+        self.refusal(["_"], ["/"], None)  # its pages are touched now rather than at the first start
+        child: Child | None = Child(self._stream)
         while True:
+            if child is None and not self._stream.ready(QUIET):
+                child = Child(self._stream)
             message, descriptors = self._stream.receive()
             if message is None:
                 os._exit(0)  # nothing of the modules' own endings: they have not run
             if message["op"] == "check":
-                self._stream.send({"why": self.refusal(message["delivered"], message["files"])})
-            else:
-                grown = descend(message, descriptors, self._stream)
-                for fd in descriptors:
-                    os.close(fd)
-                if grown:
-                    return lambda: entry.run(self._command)
+                asked = (message["delivered"], message["files"], message["run_dir"])
+                self._stream.send({"why": self.refusal(*asked)})
+                continue
+            try:
+                child = child or Child(self._stream)
+                answer = child.release(message, descriptors)
+            except OSError as error:
+                answer = {"why": "cannot fork: %s" % error.strerror}
+            child = None
+            for fd in descriptors:
+                os.close(fd)
+            self._stream.send(answer)
 
-    def refusal(self, delivered: list[str], files: list[str]) -> str | None:
-        """Why a start that delivers these names and files would differ from a cold one."""
+    def refusal(self, delivered: list[str], files: list[str], run_dir: str | None) -> str | None:
+        """Why a start that delivers these names and files would differ from a cold one.
+
+        A file must have been watched, or lie in `run_dir`, whose name the modules cannot know.
+        """
         reasons = []
         for name in sorted(delivered):
             readers = AUDIT.readers(name)
@@ -170,6 +199,9 @@ class ForkServer:
                     reasons.append("%s may have been read by %s" % (name, library))
         for path in files:
             opened = AUDIT.readers_of_file(path)
+            private = run_dir is not None and path.startswith(os.path.join(run_dir, ""))
+            if opened is None and not private and path not in self._watched:
+                reasons.append("%s was not watched while preloading" % path)
             if opened is not None:
                 reasons.append("%s was looked at while preloading %s" % (path, _stack(opened)))
         if not reasons:
@@ -195,12 +227,14 @@ def _short(value: object) -> str:
 def main() -> Callable[[], None]:
     """Preload and serve; returns only in a forked child, with what it has to run."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    stream = Stream(FD)
-    server = ForkServer(stream)
+    os.set_inheritable(FD, False)
+    stream = Stream(socket.socket(fileno=FD))
+    stream.guard()
     stream.send({"event": "hello"})
     config, _ = stream.receive()
     if config is None:
         os._exit(0)
+    server = ForkServer(stream, Command.from_json(config["command"]))
     for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
         del sys.modules[name]  # the modules to come shall find nothing of ours
     try:
@@ -209,4 +243,8 @@ def main() -> Callable[[], None]:
         stale = isinstance(error, StaleError)
         stream.send({"event": "failed", "why": str(error), "stale": stale})
         os._exit(1)
-    return server.serve()
+    try:
+        server.serve()
+    except Grown:
+        pass
+    return lambda: entry.run(server.command)

@@ -11,6 +11,7 @@ survive a fork at all.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import stat
 import sys
@@ -31,15 +32,26 @@ class Leftovers:
 
     def check(self) -> str | None:
         """What was left behind since the last call, reads on after "module X"."""
-        for fd in _descriptors():
+        fault = self._descriptor()
+        if fault:
+            gc.collect()  # it may hang on a cycle of garbage
+            fault = self._descriptor()
+        if fault:
+            return fault
+        children = _children()
+        if children:
+            return "left process %d behind" % children[0]
+        return None
+
+    def _descriptor(self) -> str | None:
+        present = _descriptors()
+        self._known.intersection_update(present)
+        for fd in present:
             if fd not in self._known:
                 kind = _shared_state(fd)
                 if kind:
                     return "left %s open" % kind
                 self._known.add(fd)
-        children = _children()
-        if children:
-            return "left process %d behind" % children[0]
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import socket
 
 TYPE_CHECKING = False
@@ -16,16 +17,29 @@ _DESCRIPTORS = 4  # at most, beside one message
 
 
 class Stream:
-    """Blocking. The descriptor is closed in every process that preloaded modules fork."""
+    """Blocking. It is closed in every process that is forked while `guarded`."""
 
-    def __init__(self, fd: int) -> None:
-        os.set_inheritable(fd, False)
-        self._socket = socket.socket(fileno=fd)
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
         self._socket.setblocking(True)
+        self._guarded = False
         self._pid = os.getpid()
         self._received = b""
         self._descriptors: list[int] = []
+
+    def guard(self) -> None:
+        """From now on, a process that modules fork does not keep it."""
+        self._guarded = True
         os.register_at_fork(after_in_child=self._forked)
+
+    def unguard(self) -> None:
+        self._guarded = False
+
+    def ready(self, seconds: float | None) -> bool:
+        """Whether a message, or the end, is there or comes within `seconds`."""
+        if b"\n" in self._received:
+            return True
+        return bool(select.select([self._socket], [], [], seconds)[0])
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -38,10 +52,13 @@ class Stream:
         if os.getpid() != self._pid:
             os._exit(0)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         """An end that nobody reads any more is noticed by `receive`."""
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors or []))
         try:
-            self._socket.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            sent = self._socket.sendmsg([data], [rights] if descriptors else [])
+            self._socket.sendall(data[sent:])
         except OSError:
             pass
 
@@ -67,4 +84,5 @@ class Stream:
         return json.loads(line), descriptors
 
     def _forked(self) -> None:
-        self._socket.close()
+        if self._guarded:
+            self._socket.close()

@@ -50,6 +50,7 @@ class Preload:
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
             raise LaunchError("preload.timeout must be a number of seconds above 0")
         self.timeout = float(timeout) if math.isfinite(timeout) else TIMEOUT
+        self.files = _strings(data.get("files", []), "preload.files")
         self.linger = float(data.get("linger", LINGER))
         self.ready = ready_of(data.get("ready"))
 
@@ -166,6 +167,7 @@ class Warmth:
                 modules,
                 self._preload.timeout,
                 linger=self._preload.linger,
+                files=self._preload.files,
                 **extra,
             )
         except LaunchError as error:

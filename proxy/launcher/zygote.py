@@ -126,6 +126,7 @@ class Zygote:
                     "op": "check",
                     "delivered": delivered(spec),
                     "files": [os.path.join(spec.cwd or "", item.path) for item in spec.files],
+                    "run_dir": spec.run_dir,
                 }
             )
         except LaunchError as error:
