@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
 import sys
-import time
-from contextlib import aclosing
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.commands.initbody import add_body_arguments, build_body, read_bounded
@@ -15,17 +15,23 @@ from proxy.commands.target import add_url
 from proxy.errors import SettingsError
 
 if TYPE_CHECKING:
-    import argparse
-
-    from proxy.client import InitClient, InitStatus
-
-# Seconds between two looks at a running activation; a person sees it move, nobody feels it.
-_LOOK: Final = 0.2
+    from proxy.client import AnswerError, ClientError, InitStatus
 
 _EPILOG: Final = """\
 The key is that of the proxy's init.key: from the environment variable OH_SECRET_KEY, or from a
-file. Prints the final status as JSON on standard output and progress on standard error. Ends with
-0 when the server is ready, 1 when it is not, 2 when the command line or a file is wrong.
+file.
+
+The request carries a claim id, so it is sent again when its answer is lost, and joins the
+activation that it began. Give --claim the id of a command that was interrupted, with the same
+options, to hear of its outcome; any other claim on a server that is taken is refused.
+
+Prints the final status on standard output (as JSON, unless that is a terminal) and progress on
+standard error. Ends with 0 when the server is ready, 1 when it is not, 2 when the command line or
+a file is wrong.
+
+examples:
+  deferred-init-proxy init --url http://10.0.0.7:8000 --env-file user.env
+  generate-body | deferred-init-proxy init --url http://10.0.0.7:8000 --body - --json
 """
 
 
@@ -33,9 +39,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "init",
         help="activate a dormant proxy",
-        description="Deliver a user's environment and configuration, and wait until the server "
-        "is ready. Options win over --body, --env over --env-file.",
+        description="Deliver a user's environment and configuration, and wait until the server is "
+        "ready.\nOptions win over --body, --env over --env-file.",
         epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_url(parser)
     parser.add_argument("--key-file", metavar="FILE", help="file with the key ('-': stdin)")
@@ -45,7 +52,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SECONDS",
         help="stop waiting then; the activation goes on (default: the proxy's own deadline)",
     )
+    parser.add_argument(
+        "--claim", type=_claim, metavar="ID", help="id of this claim (default: a generated one)"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on standard output whatever happens (state, error, http_status, "
+        "claim, seconds), and no progress",
+    )
     add_body_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -57,13 +73,19 @@ def seconds(text: str) -> float:
     return seconds
 
 
+def _claim(text: str) -> str:
+    if not text.strip() or not (text.isascii() and text.isprintable()):
+        raise argparse.ArgumentTypeError("must be printable ASCII")
+    return text
+
+
 def run(args: argparse.Namespace) -> int:
     """Raises `SettingsError` (usage) and `ClientError`, which the command line prints."""
     if [args.key_file, args.body, *args.env_file].count("-") > 1:
         raise SettingsError(["only one of --key-file, --body and --env-file can be '-'"])
     key = _key(args.key_file)
     body = build_body(args, os.environ)
-    return asyncio.run(_init(args.url, key, body, timeout=args.timeout, quiet=args.quiet))
+    return asyncio.run(_init(args, key, body))
 
 
 def _key(file: str | None) -> str | None:
@@ -81,52 +103,65 @@ def _key(file: str | None) -> str | None:
     return key
 
 
-async def _init(
-    url: str,
-    key: str | None,
-    body: dict[str, Any],
-    *,
-    timeout: float | None,  # noqa: ASYNC109  ends the waiting, not the activation
-    quiet: bool,
-) -> int:
-    from proxy.client import ActivationFailedError, InitClient  # noqa: PLC0415  not for --help
+async def _init(args: argparse.Namespace, key: str | None, body: dict[str, Any]) -> int:
+    from proxy import client as api  # noqa: PLC0415  not for --help
+    from proxy.commands.progress import Progress  # noqa: PLC0415  not for --help
 
-    async with InitClient(url, key) as client:
-        progress = asyncio.create_task(_report(client, quiet=quiet), name="progress")
+    claim = args.claim or str(uuid.uuid4())
+    async with (
+        api.InitClient(args.url, key) as client,
+        Progress(client, quiet=args.quiet or args.json) as progress,
+    ):
         try:
-            status = await client.init(body, timeout=timeout)
-        except ActivationFailedError as error:
-            _print_status(error.left)
+            status = await client.claim(
+                body,
+                claim_id=claim,
+                timeout=args.timeout,
+                on_lost=lambda error: progress.say(f"{error}; asking again"),
+            )
+        except api.ClientError as error:
+            left = error.left if isinstance(error, api.ActivationFailedError) else None
+            if args.json:
+                answer = error if isinstance(error, api.AnswerError) else None
+                _print_outcome(left, claim, progress.elapsed, error, answer)
+                return 1
+            if left is not None:
+                _print_status(left)
             raise
         except asyncio.CancelledError:
+            progress.clear()
             _say("interrupted; an activation that has begun goes on")
+            progress.say(f"to hear of its outcome: the same command with --claim {claim}")
             raise
-        finally:
-            progress.cancel()
-            # Its own failures are the call's as well, which reports them.
-            await asyncio.gather(progress, return_exceptions=True)
-    _print_status(status)
+    if args.json:
+        _print_outcome(status, claim, progress.elapsed)
+    else:
+        _print_status(status)
     return 0
 
 
+def _print_outcome(
+    status: InitStatus | None,
+    claim: str,
+    seconds: float,
+    error: ClientError | None = None,
+    answer: AnswerError | None = None,
+) -> None:
+    said = answer.error if answer is not None else str(error) if error is not None else None
+    outcome = {
+        "state": status.state if status is not None else None,
+        "error": said,
+        "http_status": answer.http_status if answer is not None else (200 if status else None),
+        "claim": claim,
+        "seconds": round(seconds, 3),
+    }
+    print(json.dumps(outcome))  # noqa: T201  the command's answer
+
+
 def _print_status(status: InitStatus) -> None:
-    print(json.dumps(status.as_json()))  # noqa: T201  the command's answer
+    text = status.state if sys.stdout.isatty() else json.dumps(status.as_json())
+    print(text)  # noqa: T201  the command's answer
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201  for the person who waits
-
-
-async def _report(client: InitClient, *, quiet: bool) -> None:
-    """Say on standard error what the activation is at, a line each change."""
-    if quiet:
-        return
-    begun = time.monotonic()
-    async with aclosing(client.changes(details=True, interval=_LOOK)) as changes:
-        async for status in changes:
-            if status.state != "dormant":
-                phase = status.details.get("phase")
-                _say(
-                    f"{time.monotonic() - begun:6.1f} s  {status.state}"
-                    + (f": {phase}" if phase else "")
-                )
