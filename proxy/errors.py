@@ -56,6 +56,12 @@ class BodyTooLargeError(RequestError):
     status: ClassVar[int] = 413
 
 
+class EncodedBodyError(RequestError):
+    """The body is compressed."""
+
+    status: ClassVar[int] = 415
+
+
 class InvalidFieldError(RequestError):
     """A field of the init request is unknown, of the wrong type or out of range."""
 

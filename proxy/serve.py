@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
+import platform
 import signal
 import socket
 import tempfile
@@ -25,7 +27,10 @@ from proxy.activation.orphans import end_orphans
 from proxy.activation.probe import Probe
 from proxy.activation.spawn import SpawnStarter
 from proxy.activation.transaction import Activator
+from proxy.admin import open_admin
+from proxy.control import page
 from proxy.control.app import ControlPlane
+from proxy.control.handler import Handler
 from proxy.control.watch import Watch
 from proxy.errors import ProxyError
 from proxy.lifecycle.contract import InitRequest
@@ -34,12 +39,15 @@ from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
 from proxy.listen import bound_address, open_listener
-from proxy.relay import Relay
+from proxy.relay import Refusal, Relay
+from proxy.relay.refusals import plain_refusal
 from proxy.settings import UnixAddress
 
 if TYPE_CHECKING:
+    from proxy.admin import Admin, Page
     from proxy.lifecycle.plan import Plan
     from proxy.log import Log
+    from proxy.relay.head import RequestHead
     from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -68,13 +76,18 @@ class Server:
         self._settings = settings
         self._log = log
         self._run_dir = upstream.run_dir or _private_run_dir()
+        self._preloaded: tuple[int, int] = (0, 0)  # modules: imported, of all
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # From the inside out: the state first, because everybody reads it ...
         self._lifecycle = Lifecycle(State.WARMING if upstream.preload.enabled else State.DORMANT)
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
         self._starter = SpawnStarter(
-            upstream, on_output=_log_output, environ=dict(os.environ), sweep=end_orphans
+            upstream,
+            on_output=_log_output,
+            environ=dict(os.environ),
+            on_warming=self._warming,
+            sweep=end_orphans,
         )
         self._probe = Probe(
             base=upstream.url.base,
@@ -107,11 +120,8 @@ class Server:
                 plan=self._plan,
                 probe=self._probe.check,
             ).application(),
-            access_log=None,
             # A watcher that hangs up is forgotten. (An activation does not hang on its poster.)
             handler_cancellation=True,
-            # The relay closes idle clients; the control plane's end must not be first.
-            keepalive_timeout=settings.limits.idle_timeout * 2,
             shutdown_timeout=_LAST_BYTES,
         )
         # ... and last the relay, which is the only one to face the network.
@@ -120,10 +130,12 @@ class Server:
             gate=self._gate,
             dial=upstream.url.address,
             control=self._connect_control,
+            refuse=self._refuse,
             limits=settings.limits,
             trusted_proxies=settings.listen.trusted_proxies,
         )
         self._listener: asyncio.Server | None = None
+        self._admin: Admin | None = None
         self._cut = asyncio.Event()
 
     async def run(self) -> int:
@@ -137,6 +149,7 @@ class Server:
             await self._control.setup()
             # Before the launcher: `/health` must answer at once, whatever warming takes.
             await self._listen()
+            self._admin = await open_admin(self._settings.listen, self._admin_pages)
             opening = asyncio.create_task(self._open(), name="open")
             code = await self._stop
             opening.cancel()
@@ -162,10 +175,25 @@ class Server:
             },
         )
 
+    def _admin_pages(self) -> dict[str, Page]:
+        # Here, because prometheus-client takes a while to import and `/health` is up already.
+        from proxy.control.metrics import Metrics  # noqa: PLC0415
+
+        metrics = Metrics(
+            lifecycle=self._lifecycle,
+            traffic=self._relay,
+            details=self._details,
+            exit_code=self._exit_code,
+            preload=lambda: self._preloaded,
+            build={"version": __version__, "python": platform.python_version()},
+        )
+        return {"/metrics": metrics.answer}
+
     async def _open(self) -> None:
         try:
-            await self._starter.open()
+            # Before an init may wait for it as well: the state must have changed by then.
             self._starter.warmed.add_done_callback(self._warmed)
+            await self._starter.open()
             if not self._settings.deferred_init:
                 await self._activator.run(self._plan(InitRequest()))
         except ProxyError as error:
@@ -184,11 +212,26 @@ class Server:
     def _gate(self, _method: bytes, target: bytes) -> Verdict:
         return decide(self._lifecycle.state, target, self._open_paths)
 
+    def _refuse(self, verdict: Verdict, head: RequestHead) -> Refusal:
+        if not page.wants_page(head.method, head.field(b"accept")):
+            return plain_refusal(verdict, head)
+        state, error = self._lifecycle.state, self._lifecycle.error
+        deferred = self._settings.deferred_init
+        return Refusal(page.waiting_page(state, error, deferred=deferred), page.CONTENT_TYPE)
+
     async def _connect_control(self, sock: socket.socket) -> None:
         server = self._control.server
         if server is None:
             raise ProxyError("the control plane is not running")
-        await asyncio.get_running_loop().connect_accepted_socket(server, sock)
+        limits = self._settings.limits
+        handler = functools.partial(
+            Handler,
+            server,
+            head_size=limits.head_size,
+            header_count=limits.header_count,
+            idle=limits.idle_timeout,
+        )
+        await asyncio.get_running_loop().connect_accepted_socket(handler, sock)
 
     def _plan(self, request: InitRequest) -> Plan:
         return build_plan(self._settings.upstream, request, run_dir=self._run_dir)
@@ -197,7 +240,20 @@ class Server:
         self._log.mask = Redactor(plan.secrets)
 
     def _details(self) -> dict[str, Any]:
-        return {"since": self._lifecycle.since} | self._activator.progress.details()
+        imported, modules = self._preloaded
+        return {
+            "since": self._lifecycle.since,
+            "preload": {"imported": imported, "modules": modules},
+            **self._activator.progress.details(),
+        }
+
+    def _exit_code(self) -> int | None:
+        last = self._activator.progress.last_exit
+        return last.code if last is not None else None
+
+    def _warming(self, imported: int, modules: int) -> None:
+        self._preloaded = (imported, modules)
+        logger.info("warming", extra={"imported": imported, "modules": modules})
 
     # Shutdown
 
@@ -229,6 +285,8 @@ class Server:
         self._relay.abort()
         await self._starter.close()
         await self._control.cleanup()
+        if self._admin is not None:
+            await self._admin.close()
         logger.info("stopped")
 
     async def _drain(self) -> None:

@@ -18,13 +18,14 @@ from proxy.errors import (
     ActivationError,
     BodyTooLargeError,
     ClaimedError,
+    EncodedBodyError,
     ProxyError,
     RequestError,
     StateError,
     WrongKeyError,
 )
 from proxy.lifecycle.claims import Claims, read_claim_id
-from proxy.lifecycle.contract import parse_init_request
+from proxy.lifecycle.contract import InitStatus, parse_init_request
 from proxy.lifecycle.state import State
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class ControlPlane:
         except ActivationError as error:
             status = self._watch.status() | {"error": str(error)}
             return web.json_response(status, status=error.status)
-        return web.json_response(self._watch.status())
+        # It was ready, whatever has become of it since: the next question is told that.
+        return web.json_response(InitStatus(state="ready").model_dump())
 
     def _taken(self, claim: str | None) -> StateError | None:
         """Why no activation can begin, for a claim that may join its own; others are refused."""
@@ -185,6 +187,10 @@ def _claimed(taken: StateError) -> ClaimedError:
 
 
 async def _read_body(request: web.Request) -> bytes:
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding != "identity":
+        # A kilobyte could unfold to megabytes; a page of settings needs no compression.
+        raise EncodedBodyError("cannot read a body with a Content-Encoding: send it as it is")
     try:
         async with asyncio.timeout(_BODY_TIMEOUT):
             return await request.read()
