@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from proxy.activation.starter import Exit, Started
+
+
+# How much of the upstream's stderr goes into `error`: enough for the end of a traceback.
+_TAIL_LINES: Final = 20
+_TAIL_CHARACTERS: Final = 2000
 
 
 @dataclass
@@ -41,6 +46,14 @@ class Progress:
         finally:
             self.timings[phase] = round(time.monotonic() - begun, 4)
             self.phase = None
+
+    def with_last_words(self, message: str, mask: Callable[[str], str]) -> str:
+        """`message`, and the last lines of stderr if the upstream has ended; both masked."""
+        end = self.last_exit
+        if end is None or not end.tail.strip():
+            return mask(message)
+        lines = mask(end.tail).rstrip().splitlines()[-_TAIL_LINES:]
+        return f"{mask(message)}; stderr ends: " + "\n".join(lines)[-_TAIL_CHARACTERS:]
 
     def details(self) -> dict[str, Any]:
         """The fields of `contract.InitDetails` that the activation knows; never an env value."""

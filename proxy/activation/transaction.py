@@ -34,10 +34,6 @@ _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 10.0
 _HEALTHY_LIFE: Final = 60.0
 
-# How much of the upstream's stderr goes into `error`: enough for the end of a traceback.
-_TAIL_LINES: Final = 20
-_TAIL_CHARACTERS: Final = 2000
-
 
 class Ready(Protocol):
     """What the transaction needs of the readiness probe."""
@@ -178,12 +174,24 @@ class Activator:
 
     async def _accept(self, plan: Plan) -> None:
         # Warming: accepted already (nobody else can be), begun when the fork server is warm.
-        await self._starter.hasten()
-        await asyncio.shield(self._starter.warmed)
-        self.progress = Progress(self.progress.on_phase, attempt=self.progress.attempt)
-        self._lifecycle.apply(Event.INIT_ACCEPTED)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._starter.hasten()
+                await asyncio.shield(self._starter.warmed)
+        except TimeoutError:
+            await self._undo()  # whoever does not answer is ended by it
+            late = f"not begun within init.timeout ({self._timeout:g} s): warming does not end"
+            raise ActivationTimeoutError(late) from None
         self._on_plan(plan)
+        self.progress = Progress(self.progress.on_phase, attempt=self.progress.attempt)
         self._delay = _FIRST_DELAY
+        self._apply(Event.INIT_ACCEPTED)
+
+    def _apply(self, event: Event, error: str | None = None) -> None:
+        """Make a transition; when a shutdown was faster, end as the cancelled task it will be."""
+        if self._lifecycle.state is State.DRAINING:
+            raise asyncio.CancelledError
+        self._lifecycle.apply(event, error)
 
     async def _attempt(self, plan: Plan) -> None:
         """Start and probe under the deadline, then be ready. Raises `ActivationError`."""
@@ -195,6 +203,7 @@ class Activator:
         except TimeoutError:
             why = self._probe.last_failure or "the upstream was not started"
             late = f"not ready within init.timeout ({self._timeout:g} s): {why}"
+            await self._undo()  # its last words come with its end
             raise ActivationTimeoutError(self._with_tail(late)) from None
         except ActivationError as error:
             raise type(error)(self._with_tail(str(error))) from error
@@ -203,7 +212,7 @@ class Activator:
             logger.exception("activation failed unexpectedly")
             raise ActivationError(f"internal error: {type(error).__name__}") from error
         self.progress.timings["total"] = round(time.monotonic() - begun, 4)
-        self._lifecycle.apply(Event.UPSTREAM_READY)
+        self._apply(Event.UPSTREAM_READY)
         self._watch(plan, started)
 
     async def _bring_up(self, plan: Plan) -> Started:
@@ -215,6 +224,8 @@ class Activator:
         started.exited.add_done_callback(self._note_exit)
         with self.progress.timed("probe"):
             await self._probe.wait(started.exited)
+        if started.exited.done():  # in the moment in which the probe passed
+            raise ActivationError(f"the upstream {started.exited.result().reason}")
         return started
 
     def _note_exit(self, exited: asyncio.Future[Exit]) -> None:
@@ -222,19 +233,17 @@ class Activator:
             self.progress.last_exit = exited.result()
 
     def _with_tail(self, message: str) -> str:
-        started = self.progress.started
-        end = started.exited.result() if started is not None and started.exited.done() else None
-        if end is None or not end.tail.strip():
-            return self._mask(message)
-        lines = self._mask(end.tail).rstrip().splitlines()[-_TAIL_LINES:]
-        return f"{self._mask(message)}; stderr ends: " + "\n".join(lines)[-_TAIL_CHARACTERS:]
+        return self.progress.with_last_words(message, self._mask)
 
     async def _undo(self) -> None:
         self.progress.enter("undo")
         try:
             # Shielded: a shutdown during the undo must not leave half of it behind.
             await asyncio.shield(asyncio.ensure_future(self._starter.stop()))
-        except ActivationError:
+        except ActivationError as error:
+            logger.error("cannot undo the activation completely", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
+        except Exception:
+            # Nor may this leave the state behind at initializing.
             logger.exception("cannot undo the activation completely")
         finally:
             self.progress.phase = None
@@ -282,7 +291,7 @@ class Activator:
             try:
                 # Whatever the dead upstream left running must not meet its successor.
                 await self._undo()
-                self._lifecycle.apply(Event.RETRIED, error)
+                self._apply(Event.RETRIED, error)
                 self.progress.enter("backoff")
                 delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
                 await asyncio.sleep(delay)
