@@ -164,7 +164,7 @@ def echo_settings(directory: Path, **upstream: Any) -> dict[str, Any]:
     path = directory / "up.sock"
     return {
         "deferred_init": True,
-        "listen": {"address": "127.0.0.1:0"},
+        "listen": {"address": "127.0.0.1:0", "admin": None},
         "init": {"key": KEY, "timeout": 20},
         "upstream": {
             "url": f"http+unix://{path}",

@@ -17,6 +17,7 @@ FLOORS: dict[str, set[str]] = {
     "log": set(),
     "process": set(),
     "listen": {"errors", "settings"},
+    "admin": {"errors", "listen", "settings"},
     "lifecycle": {"errors"},
     "settings": {"errors"},
     "relay": {"errors", "lifecycle"},

@@ -31,7 +31,7 @@ ONE_FAULT = [
     ("1: x", "FILE: has a key that is not text; write it in quotes (line 1)"),
     ("init: {[a]: x}", "init: has a key that is not text"),
     ("init: 5", "init: must be a mapping of keys to values (line 1)"),
-    ("listen: {admin: null}", "listen.admin: is not available yet"),
+    ("listen: {admin: 9901}", "listen.admin: cannot be 9901"),
     ("gate: {hold: 3}", "gate.hold: is not available yet"),
     ("upstream: {forward: {key: s3cret}}", "upstream.forward: is not available yet"),
     # scalars

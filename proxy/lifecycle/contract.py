@@ -201,6 +201,13 @@ class Start(BaseModel):
     why: str | None = None
 
 
+class Preload(BaseModel):
+    """How many modules the fork server has imported, of how many."""
+
+    imported: int = 0
+    modules: int = 0
+
+
 class InitDetails(InitStatus):
     """`GET /api/init?details=true`. Times are seconds; `since` is seconds since the epoch."""
 
@@ -211,3 +218,4 @@ class InitDetails(InitStatus):
     start: Start | None = None
     pid: int | None = None
     restarts: int = 0
+    preload: Preload = Field(default_factory=Preload)

@@ -32,7 +32,6 @@ SECRET: Final[tuple[Path, ...]] = (
 # Keys of the design that come with features which are not built yet.
 _NOT_YET: Final[frozenset[Path]] = frozenset(
     {
-        ("listen", "admin"),
         ("upstream", "launcher"),
         ("upstream", "signal"),
         ("upstream", "forward"),

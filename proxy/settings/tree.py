@@ -81,6 +81,11 @@ class ListenSettings(Model):
         "unix:/path. Port 0 lets the kernel choose.",
         json_schema_extra={"default": "0.0.0.0:8000"},
     )
+    admin: Address | None = Field(
+        default=TcpAddress("127.0.0.1", 9901),
+        description="Where /metrics is served, apart from everything else; null: nowhere.",
+        json_schema_extra={"default": "127.0.0.1:9901"},
+    )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         description="Networks whose X-Forwarded-* headers are appended to; anybody else's are "
