@@ -6,14 +6,17 @@ import asyncio
 import gzip
 import json
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import KEY
-from tests.test_contract_live import DORMANT
+from tests.harness import ECHO, KEY, echo_settings
+from tests.test_contract_live import DORMANT, READY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.harness import ProxyProcess, Serve
 
 
@@ -72,3 +75,88 @@ async def test_what_cannot_be_read_is_answered_in_json_without_our_versions(serv
     assert b"Python" not in head
     await proxy.stop()
     assert not [line for line in proxy.log if line["level"] in {"error", "critical"}]
+
+
+async def test_a_stranger_at_the_upstreams_address_is_never_taken_for_it(
+    serve: Serve, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken.sock"
+    stranger = await asyncio.create_subprocess_exec(sys.executable, str(ECHO), "--unix", str(taken))
+    try:
+        async with asyncio.timeout(20):
+            while not taken.exists():
+                await asyncio.sleep(0.01)
+        proxy = await serve(url=f"http+unix://{taken}", command=["sleep", "600"])
+        status, said = await proxy.init({"session_api_keys": ["the-users-key"]})
+        assert status == 500
+        assert f"process {stranger.pid} listens" in said["error"]
+        assert (await proxy.get("/api/self"))[0] == 503
+    finally:
+        stranger.kill()
+        await stranger.wait()
+
+
+# Answers its first probe and is gone, whatever else was asked.
+ONCE = """
+import os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+client, _ = server.accept()
+client.recv(9999)
+os.unlink(sys.argv[1])
+client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+os._exit(9)
+"""
+
+
+async def test_an_upstream_that_dies_once_ready_leaves_no_doubt_about_the_init(
+    serve: Serve, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-S", "-c", ONCE, str(tmp_path / "up.sock")]
+    proxy = await serve(command=command, on_exit="dormant")
+    for _ in range(20):
+        status, said = await proxy.init()
+        # Ready for a moment, or never: both may happen, a third may not.
+        assert (status, said) == (200, READY) or (status, said["state"]) == (500, "dormant"), said
+        await proxy.until("dormant")
+        assert "exited with code 9" in (await proxy.get("/api/init"))[1]["error"]
+
+
+GARBAGE = """
+import os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+while True:
+    client, _ = server.accept()
+    client.recv(9999)
+    client.sendall(os.environ["TOKEN"].encode("utf-16"))
+    client.close()
+"""
+
+
+async def test_an_upstream_that_speaks_no_http_is_not_quoted(serve: Serve, tmp_path: Path) -> None:
+    settings = echo_settings(tmp_path)
+    settings["init"]["timeout"] = 1
+    path = tmp_path / "up.sock"
+    settings["upstream"]["command"] = [sys.executable, "-S", "-c", GARBAGE, str(path)]
+    proxy = await serve(settings)
+    status, said = await proxy.init({"env": {"TOKEN": "a-token-of-the-user"}})
+    assert status == 504
+    assert "no HTTP answer" in said["error"]
+    assert "\\x00" not in proxy.text + json.dumps(said)
+
+
+async def test_a_missed_deadline_is_told_with_the_upstreams_last_words(
+    serve: Serve, tmp_path: Path
+) -> None:
+    settings = echo_settings(tmp_path)
+    settings["init"]["timeout"] = 1
+    words = "echo waiting for $TOKEN >&2; exec sleep 600"
+    settings["upstream"]["command"] = ["sh", "-c", words]
+    proxy = await serve(settings)
+    status, said = await proxy.init({"env": {"TOKEN": "a-token-of-the-user"}})
+    assert status == 504
+    assert said["error"].endswith("; stderr ends: waiting for ***")
+    assert await proxy.get("/api/init") == (200, said)

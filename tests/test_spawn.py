@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ import uvloop
 
 from proxy.activation.process import LauncherProcess
 from proxy.activation.spawn import SpawnStarter
-from proxy.errors import LauncherError
+from proxy.errors import ActivationError, LauncherError
 from proxy.lifecycle.plan import Plan, PlannedFile
 from proxy.settings import UpstreamSettings
 from tests.launching import PATIENCE, alive, killed_afterwards, until
@@ -36,8 +38,13 @@ class Running:
     ) -> None:
         self.lines: list[tuple[str, str]] = []
         self.run_dir = directory / "run"
+        defaults = {
+            "url": f"http+unix://{directory / 'up.sock'}",
+            "command": [sys.executable],
+            "stop_grace": 20,
+        }
         self.starter = SpawnStarter(
-            UpstreamSettings(**({"command": [sys.executable], "stop_grace": 20} | upstream)),
+            UpstreamSettings(**(defaults | upstream)),
             on_output=lambda stream, line: self.lines.append((stream, line)),
             environ=dict(os.environ) if environ is None else environ,
         )
@@ -336,3 +343,40 @@ def test_killed_proxy_leaves_no_launcher_upstream_or_file(tmp_path: Path) -> Non
             proxy.wait()
             until(lambda: not any(alive(pid) for pid in pids))
     assert not (tmp_path / "run").exists()
+
+
+async def test_launcher_that_could_not_be_started_is_tried_again(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))  # no descriptor more
+    try:
+        with pytest.raises(LauncherError, match="Too many open files"):
+            await running.starter.open()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        assert (await running.start("sleep", "600")).kind == "cold"
+    finally:
+        await running.starter.close()
+
+
+async def test_nothing_is_started_while_another_server_has_the_address(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as foreign:
+        foreign.bind(str(tmp_path / "up.sock"))
+        foreign.listen()
+        async with opened(tmp_path) as running:
+            with pytest.raises(ActivationError, match=f"process {os.getpid()} listens"):
+                await running.start("touch", str(tmp_path / "started"))
+            foreign.close()  # what is left is a file that nobody answers at
+            await (await running.start("touch", str(tmp_path / "started"))).exited
+    assert (tmp_path / "started").exists()
+
+
+async def test_nothing_is_started_while_another_server_has_the_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        url = f"http://127.0.0.1:{foreign.getsockname()[1]}"
+        async with opened(tmp_path, url=url) as running:
+            with pytest.raises(ActivationError, match="address is taken"):
+                await running.start("true")

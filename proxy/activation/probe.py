@@ -103,5 +103,9 @@ class Probe:
                 return f"{self._url} answered {answer.status}"
         except TimeoutError:
             return f"{self._url} did not answer within {self._timeout.total} s"
-        except (aiohttp.ClientError, OSError) as error:
-            return f"cannot reach {self._url}: {error}"
+        except OSError as error:
+            # Also aiohttp's errors of connecting, whose own text is no help to anybody.
+            return f"cannot reach {self._url}: {error.strerror or type(error).__name__}"
+        except (aiohttp.ClientError, ValueError) as error:
+            # Their texts quote what was answered, and this one is told to everybody.
+            return f"cannot reach {self._url}: no HTTP answer ({type(error).__name__})"

@@ -20,6 +20,8 @@ from proxy.activation.messages import command_fields, start_fields, without
 from proxy.activation.preloading import preload_message
 from proxy.activation.process import LauncherProcess
 from proxy.activation.starter import Exit, Started
+from proxy.activation.tasks import cancel, failed
+from proxy.activation.vacancy import ensure_vacant
 from proxy.errors import LauncherError
 from proxy.lifecycle.plan import PROXY_OWN
 
@@ -84,16 +86,24 @@ class SpawnStarter:
 
     async def open(self) -> None:
         """Start the launcher and tell it what to prepare. Raises `LauncherError`."""
+        last = self._opening
+        if last is not None and failed(last):
+            # Tried again: what was lacking (memory, a descriptor) may be there now.
+            if self._watching is not None:
+                await asyncio.wait([self._watching])
+            if self._opening is last:
+                self._opening = None
         if self._opening is None:
             self._opening = asyncio.create_task(self._open(), name="open launcher")
         await asyncio.shield(self._opening)
 
     async def start(self, plan: Plan) -> Started:
-        """Write the plan's files and start the upstream. Raises `LauncherError`, all undone.
+        """Write the plan's files and start the upstream. Raises `ActivationError`, all undone.
 
         A cancelled start may yet succeed; `stop` ends what it began.
         """
         await self.open()
+        await ensure_vacant(self._upstream.url)
         self._ended_early.clear()
         self._plan = plan
         answer = await self._call("start", **start_fields(plan))
@@ -134,12 +144,12 @@ class SpawnStarter:
 
     async def close(self) -> None:
         """Stop, and end the launcher. What goes wrong is logged."""
-        await _cancel(self._opening)
+        await cancel(self._opening)
         try:
             await self.stop()
         except LauncherError as error:
             logger.error("cannot stop the upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
-        await _cancel(self._watching)
+        await cancel(self._watching)
         if self._launcher is not None:
             await self._launcher.end()
             self._launcher = None
@@ -147,16 +157,16 @@ class SpawnStarter:
     # The launcher's life
 
     async def _open(self) -> None:
-        self._launcher = await self._launch()
-        self._watching = asyncio.create_task(self._watch(self._launcher), name="watch launcher")
+        launcher = self._launcher = await self._launch()
+        self._watching = asyncio.create_task(self._watch(launcher), name="watch launcher")
         upstream = self._upstream
         preload = preload_message(upstream) if self._records is None else None
-        await self._call(
-            "prepare",
-            **command_fields(upstream),
-            grace=upstream.stop_grace,
-            preload=preload,
-        )
+        fields = command_fields(upstream)
+        try:
+            await self._call("prepare", **fields, grace=upstream.stop_grace, preload=preload)
+        except LauncherError:
+            await launcher.end()  # so that the next try finds none
+            raise
         if preload is None:
             self._warm(_NOTHING_PRELOADED)
 
@@ -281,11 +291,3 @@ class SpawnStarter:
     def _warm(self, why_not: str | None) -> None:
         if not self.warmed.done():
             self.warmed.set_result(why_not)
-
-
-async def _cancel(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen: whoever awaited the task has reported it
