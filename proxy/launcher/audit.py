@@ -16,27 +16,17 @@ import sys
 from contextlib import contextmanager
 
 from .policy import iterated, matches
+from .stack import caller, in_view, modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
     from typing import Any, Iterator
 
     Modules = tuple[str, ...]  # who was being imported, innermost first
 
 CODE: Modules = ("the import system",)
-_PLUMBING = frozenset(
-    [
-        "os",
-        "_collections_abc",
-        "collections.abc",
-        "importlib._bootstrap",
-        "importlib._bootstrap_external",
-    ]
-)
 _CODE_ENDINGS = (".py", ".pyc", ".so")
 KEPT = 4  # different import stacks kept per name; one is proof enough
-_OWN = __name__.rpartition(".")[0]
 # Starting a program hands the whole environment on, unless the call names another one.
 _HAND_ON = {
     "subprocess.Popen": 3,  # index of the env argument
@@ -168,8 +158,8 @@ class Audit:
     def note_all(self) -> None:
         if not self._active:
             return
-        caller = _caller()
-        kept = iterated(caller) if caller is not None else None
+        frame = caller()
+        kept = iterated(frame) if frame is not None else None
         stack = modules()
         if kept is None:
             if stack not in self.everything:
@@ -204,7 +194,7 @@ class Watched:
         self._audit = audit
 
     def __getitem__(self, key: bytes) -> bytes:
-        if not _in_view():
+        if not in_view():
             self._audit.note(key)
         return self._data[key]
 
@@ -250,36 +240,6 @@ class Watched:
         return repr(self._data)
 
 
-def modules() -> Modules:
-    """The modules being imported at this moment, innermost first.
-
-    When none is (a thread that an import has started), the module of the code that runs.
-    """
-    found: list[str] = []
-    running: str | None = None
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
-    while frame is not None:
-        name = frame.f_globals.get("__name__")
-        if isinstance(name, str) and not _is_ours(name):
-            if running is None and not _is_plumbing(name):
-                running = name
-            if frame.f_code.co_name == "<module>" and name not in found and name != "__main__":
-                found.append(name)
-        frame = frame.f_back
-    return tuple(found) or ((running,) if running else ("the interpreter's start",))
-
-
-def _caller() -> FrameType | None:
-    """The frame that used `os.environ`, behind the methods of the mapping."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
-    while frame is not None:
-        name = frame.f_globals.get("__name__")
-        if isinstance(name, str) and not _is_ours(name) and not _is_plumbing(name):
-            return frame
-        frame = frame.f_back
-    return None
-
-
 def _name(key: object) -> str:
     """As the launcher writes names, whatever the locale."""
     if isinstance(key, str):
@@ -292,22 +252,3 @@ def _same(one: str, other: str) -> bool:
         return os.path.samefile(one, other)
     except OSError:
         return False  # one of them is gone
-
-
-def _in_view() -> bool:
-    """Whether `os.environ.items()` or `.values()` is asking: the iteration itself was noted."""
-    frame = sys._getframe(2)  # noqa: SLF001  _Environ.__getitem__
-    back = frame.f_back
-    return (
-        back is not None
-        and back.f_code.co_name == "__iter__"
-        and back.f_globals.get("__name__") in ("_collections_abc", "collections.abc")
-    )
-
-
-def _is_ours(name: str) -> bool:
-    return name == _OWN or name.startswith(_OWN + ".")
-
-
-def _is_plumbing(name: str) -> bool:
-    return name in _PLUMBING

@@ -29,6 +29,8 @@ class Leftovers:
 
     def __init__(self) -> None:
         self._known = set(_descriptors())
+        self._suspect = -1
+        self._told: set[int] = set()
 
     def check(self) -> str | None:
         """What was left behind since the last call, reads on after "module X"."""
@@ -37,21 +39,21 @@ class Leftovers:
             gc.collect()  # it may hang on a cycle of garbage
             fault = self._descriptor()
         if fault:
+            self._known.add(self._suspect)  # said once, of the module that did it
             return fault
-        children = _children()
-        if children:
-            return "left process %d behind" % children[0]
-        return None
+        children = [pid for pid in _children() if pid not in self._told]
+        self._told.update(children)
+        return "left process %d behind" % children[0] if children else None
 
     def _descriptor(self) -> str | None:
         present = _descriptors()
         self._known.intersection_update(present)
         for fd in present:
-            if fd not in self._known:
-                kind = _shared_state(fd)
-                if kind:
-                    return "left %s open" % kind
-                self._known.add(fd)
+            kind = None if fd in self._known else _shared_state(fd)
+            if kind:
+                self._suspect = fd
+                return "left %s open" % kind
+        self._known.update(present)
         return None
 
 

@@ -99,7 +99,7 @@ class Recorder:
         """Raises `LaunchError`. Leaves no process and no file."""
         listing = self._boot()
         self._say("the upstream has loaded %d modules" % len(listing))
-        struck: dict[str, str] = {}
+        struck = self._program(listing)
         for number in range(ROUNDS):
             listing = [module for module in listing if module not in struck]
             report = self._trial(listing, struck)
@@ -145,12 +145,19 @@ class Recorder:
             boot.end()
             self._children.sweep()
             shutil.rmtree(scratch, ignore_errors=True)
-        own = self._command.target if self._command.kind == "module" else None
         return [
             module
             for module in modules
-            if module not in ("__main__", own) and module.partition(".")[0] != PACKAGE
+            if module != "__main__" and module.partition(".")[0] != PACKAGE
         ]
+
+    def _program(self, listing: list[str]) -> dict[str, str]:
+        """The module that is run, which must not be imported before; a package may be."""
+        target = self._command.target
+        if self._command.kind != "module" or target not in listing:
+            return {}
+        inside = any(module.startswith(target + ".") for module in listing)
+        return {} if inside else {target: "is the program itself"}
 
     def _zygote(self) -> Zygote:
         return Zygote(

@@ -137,6 +137,7 @@ def _record(pipe: int, launcher: int, job: Job) -> NoReturn:
         os.dup2(pipe, 3)
         close_from_3(keep=3)
         default_signals()
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it: an error, not the end
         _write(_outcome(job))
     finally:
         os._exit(0)

@@ -10,8 +10,8 @@ import os
 import sys
 
 from . import audit as audit_module
-from .audit import modules as being_imported
 from .policy import matches
+from .stack import modules as being_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
