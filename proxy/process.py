@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
+# Either asks for an orderly shutdown.
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 # Seconds until another look when one of our own children stands first in the line of the dead:
 # its owner waits for it and is about to.
 _OWNER_IS_SLOW: Final = 0.05
@@ -43,6 +46,19 @@ def _prctl(option: int, value: int) -> None:
     if libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}, {value}): {os.strerror(code)}")
+
+
+def let_nothing_disturb_the_end(loop: asyncio.AbstractEventLoop) -> None:
+    """Call when everything is closed: the exit code is decided, and one signal more is no news.
+
+    Otherwise one that comes between the end of the loop and that of the process would change it.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for number in STOP_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Reaper:

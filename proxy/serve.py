@@ -141,7 +141,7 @@ class Server:
     async def run(self) -> int:
         """Serve; returns the exit code once everything is closed."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in process.STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
         process.adopt_orphans()
         process.Reaper(loop, self._starter.owned_pids).attach()
@@ -157,6 +157,7 @@ class Server:
             logger.critical("cannot serve", extra={"error": str(error)})
             code = 1
         await self._close()
+        process.let_nothing_disturb_the_end(loop)
         return code
 
     # Boot
@@ -281,7 +282,12 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await drain
             self._relay.abort()
-            await self._starter.kill()
+            try:
+                await self._starter.kill()
+            except ProxyError as error:
+                logger.error("cannot stop the upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
+        elif drain.exception() is not None:
+            logger.error("cannot drain", exc_info=drain.exception())
         self._relay.abort()
         await self._starter.close()
         await self._control.cleanup()

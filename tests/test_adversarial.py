@@ -160,3 +160,16 @@ async def test_a_missed_deadline_is_told_with_the_upstreams_last_words(
     assert status == 504
     assert said["error"].endswith("; stderr ends: waiting for ***")
     assert await proxy.get("/api/init") == (200, said)
+
+
+async def test_a_failure_after_the_poster_has_left_is_reported_once(serve: Serve) -> None:
+    proxy = await serve(command=["sh", "-c", "sleep 0.5; exit 3"])
+    request = control_request("POST /api/init", f"X-Init-API-Key: {KEY}", body=b"{}")
+    host, _, port = proxy.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port))) as poster:
+        poster.sendall(request)
+        await proxy.until("initializing")
+    await proxy.until("dormant")
+    assert "exited with code 3" in (await proxy.get("/api/init"))[1]["error"]
+    await proxy.stop()
+    assert len([line for line in proxy.log if line["level"] == "error"]) == 1, proxy.text

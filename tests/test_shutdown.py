@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,3 +153,34 @@ async def test_killed_proxy_takes_its_upstream_along(serve: Serve, tmp_path: Pat
     async with asyncio.timeout(20):
         while (tmp_path / "run").exists():
             await asyncio.sleep(0.01)
+
+
+async def test_signals_without_end_do_not_change_the_exit_code(serve: Serve) -> None:
+    for _ in range(5):
+        proxy = await serve()
+        process = os.pidfd_open(proxy.process.pid)
+        with suppress(ProcessLookupError):
+            while True:
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+                await asyncio.sleep(0.001)
+        os.close(process)
+        assert await proxy.ended() == 0, proxy.text
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_upstream_that_spoils_the_undo_does_not_spoil_the_shutdown(
+    serve: Serve, tmp_path: Path, signals: int
+) -> None:
+    settings = echo_settings(tmp_path)
+    config = "$OPENHANDS_AGENT_SERVER_CONFIG_PATH"
+    script = f'rm {config} && mkdir {config} && exec "$@"'
+    command = settings["upstream"]["command"]
+    settings["upstream"]["command"] = ["sh", "-c", script, "sh", *command]
+    proxy = await serve(settings)
+    await proxy.init({"env": {"ECHO_STUBBORN": "1"} if signals == 2 else {}})
+    for _ in range(signals):
+        proxy.process.terminate()
+        await proxy.logged(lambda line: line.get("state") == "draining")
+    assert await proxy.ended() == 0
+    assert not (tmp_path / "run").exists()
+    assert not [line for line in proxy.log if line.get("plain") or "exception" in line]

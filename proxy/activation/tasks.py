@@ -10,8 +10,13 @@ async def cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen: whoever awaited the task has reported it
+        seen(task)  # whoever awaited the task has reported it
+
+
+def seen(task: asyncio.Task[None]) -> None:
+    """Keep asyncio from reporting that nobody has asked for the failure of `task`."""
+    if not task.cancelled():
+        task.exception()
 
 
 def failed(task: asyncio.Task[None]) -> bool:

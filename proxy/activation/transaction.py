@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from proxy.activation.progress import Progress
+from proxy.activation.tasks import seen
 from proxy.errors import ActivationError, ActivationTimeoutError, DrainingError, StateError
 from proxy.lifecycle.state import Event, State
 
@@ -129,6 +130,7 @@ class Activator:
 
     async def _follow(self, task: asyncio.Task[None]) -> None:
         self._task = task
+        task.add_done_callback(seen)  # its failure is logged, if nobody follows it to the end
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -239,15 +241,19 @@ class Activator:
         self.progress.enter("undo")
         try:
             # Shielded: a shutdown during the undo must not leave half of it behind.
-            await asyncio.shield(asyncio.ensure_future(self._starter.stop()))
+            await asyncio.shield(asyncio.create_task(self._stop(), name="undo"))
+        finally:
+            self.progress.phase = None
+            self.progress.started = None
+
+    async def _stop(self) -> None:
+        try:
+            await self._starter.stop()
         except ActivationError as error:
             logger.error("cannot undo the activation completely", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
         except Exception:
             # Nor may this leave the state behind at initializing.
             logger.exception("cannot undo the activation completely")
-        finally:
-            self.progress.phase = None
-            self.progress.started = None
 
     async def _give_up(self, error: str) -> None:
         logger.error("activation failed", extra={"error": error})
