@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -59,7 +60,7 @@ class Bench:
         cores = sorted(os.sched_getaffinity(0))
         self.proxy_core = cores[-1]
         self.load_core = cores[0]
-        upstream_core = cores[1] if len(cores) >= 4 else cores[0]
+        self.upstream_core = cores[1] if len(cores) >= 4 else cores[0]
         os.sched_setaffinity(0, {self.load_core})
         self.seconds = options.seconds
         self.rounds = options.rounds
@@ -68,40 +69,50 @@ class Bench:
         self.other: dict[str, int] = {}
         self.processes: dict[str, Running] = {}
         self.tunnels: dict[str, bool] = {"direct": True}
-        up, self.other["direct"] = free_port(), free_port()
-        self.small["direct"] = up
-        config = directory / "upstream.conf"
-        config.write_text(UPSTREAM.format(dir=directory, port=up))
-        nginx = ["nginx", "-p", str(directory), "-c", str(config)]
-        module = [sys.executable, "-m", "benchmarks.relay.upstream"]
-        fast = nginx if shutil.which("nginx") else [*module, str(up)]
-        stack.enter_context(Running(fast, upstream_core))
-        stack.enter_context(Running([*module, str(self.other["direct"])], upstream_core))
-        for port in (up, self.other["direct"]):
-            contenders.wait_for(lambda port=port: contenders.answers(port), "the upstream")  # type: ignore[misc]
+        self.directory = directory
+        for ports, kind in ((self.small, "small"), (self.other, "other")):
+            ports["direct"] = port = free_port()
+            stack.enter_context(Running(self._upstream(kind, port), self.upstream_core))
+            contenders.wait_for(functools.partial(contenders.answers, port), "the upstream")
         chosen = [c for c in CONTENDERS if not options.only or c.name in options.only.split(",")]
         for contender in chosen:
-            self._start(contender, directory, stack)
+            self._start(contender, stack)
 
-    def _start(self, contender: Contender, directory: Path, stack: contextlib.ExitStack) -> None:
+    def _upstream(self, kind: str, port: int) -> list[str]:
+        """The command of an upstream: nginx for small requests, if there is one."""
+        if kind != "small" or shutil.which("nginx") is None:
+            mark = contenders.MARK.decode()
+            return [sys.executable, "-m", "benchmarks.relay.upstream", str(port), mark]
+        own = self.directory / f"{contenders.MARK.decode()}-{port}"
+        own.mkdir()
+        config = own / "nginx.conf"
+        config.write_text(UPSTREAM.format(dir=own, port=port))
+        return ["nginx", "-p", str(own), "-c", str(config)]
+
+    def _start(self, contender: Contender, stack: contextlib.ExitStack) -> None:
         why = contenders.missing(contender)
         if why is not None:
             self.measure("start", "s", higher=False).faults[contender.name] = why
             return
-        for upstream, ports in (("small", self.small), ("other", self.other)):
-            own = directory / f"{contender.name}-{upstream}"
+        for kind, ports in (("small", self.small), ("other", self.other)):
+            own = self.directory / f"{contender.name}-{kind}"
             own.mkdir()
-            port = free_port()
+            port, up = free_port(), ports["direct"]
+            command: list[str] = []
+            if contender.supervises:
+                up = free_port()
+                pinned = ["taskset", "-c", str(self.upstream_core)]
+                command = [*pinned, *self._upstream(kind, up)]
             begin = time.monotonic()
             running = contenders.start(
-                contender, own, port=port, up=ports["direct"], core=self.proxy_core
+                contender, own, port=port, up=up, command=command, core=self.proxy_core
             )
             stack.enter_context(running)
             ports[contender.name] = port
             self.measure("start", "s", higher=False).add(contender.name, time.monotonic() - begin)
             memory = self.measure("memory, idle", "MB", higher=False)
             memory.add(contender.name, running.memory() / 1e6)
-            self.processes[f"{contender.name}-{upstream}"] = running
+            self.processes[f"{contender.name}-{kind}"] = running
         self.tunnels[contender.name] = contender.tunnels
 
     def measure(self, name: str, unit: str, *, higher: bool) -> Measure:
@@ -114,7 +125,7 @@ class Bench:
     def turns(
         self, take: Callable[[str], dict[Measure, float]], *measures: Measure, tunnels: bool = False
     ) -> None:
-        """`take(contender)` in every round; what cannot be measured is noted, and not tried again."""
+        """`take(contender)` in every round; what fails is noted, and not tried again."""
         failed: dict[str, str] = {}
         if tunnels:
             failed = {

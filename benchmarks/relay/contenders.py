@@ -6,6 +6,7 @@ connections kept.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 30.0  # seconds
+MARK = b"benchmark-upstream"  # in the command line of every upstream
 
 NGINX = """worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log /dev/null;
 worker_rlimit_nofile 65536;
@@ -31,8 +33,7 @@ events {{ worker_connections 16384; }}
 http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {dir}/body;
   proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u;
   scgi_temp_path {dir}/s;
-  upstream small {{ server 127.0.0.1:{small}; keepalive 512; keepalive_requests 1000000000; }}
-  upstream other {{ server 127.0.0.1:{other}; keepalive 512; keepalive_requests 1000000000; }}
+  upstream u {{ server 127.0.0.1:{up}; keepalive 512; keepalive_requests 1000000000; }}
   map $http_upgrade $wanted {{ default upgrade; '' ''; }}
   server {{ listen 127.0.0.1:{port} backlog=4096; client_max_body_size 0;
     proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
@@ -40,7 +41,7 @@ http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {di
     proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto http;
     proxy_set_header X-Forwarded-Host $http_host;
     proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h;
-    location / {{ proxy_pass http://{target}; }} }} }}
+    location / {{ proxy_pass http://u; }} }} }}
 """
 
 HAPROXY = """global
@@ -109,7 +110,7 @@ listen: {{address: "127.0.0.1:{port}"}}
 init: {{allow_without_key: true}}
 upstream:
   url: http://127.0.0.1:{up}
-  command: [sleep, "1000000"]
+  command: {command}
   profile: none
   ready: {{path: /}}
 log: {{level: warning}}
@@ -120,7 +121,8 @@ log: {{level: warning}}
 class Contender:
     """`command` and `config` may say `{port}`, `{up}` (the upstream's) and `{dir}`.
 
-    `{config}` in the command is the file with the configuration.
+    `{config}` in the command is the file with the configuration. One that `supervises` starts an
+    upstream of its own, at `{up}`, with `{command}`.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Contender:
     command: tuple[str, ...]
     config: str = ""
     tunnels: bool = True
+    supervises: bool = False
 
 
 CONTENDERS = [
@@ -148,7 +151,13 @@ CONTENDERS = [
         (sys.executable, "-m", "benchmarks.relay.plain", "{port}", "{up}"),
         tunnels=False,
     ),
-    Contender("ours", None, (sys.executable, "-m", "proxy", "serve", "--config", "{config}"), OURS),
+    Contender(
+        "ours",
+        None,
+        (sys.executable, "-m", "proxy", "serve", "--config", "{config}"),
+        OURS,
+        supervises=True,
+    ),
 ]
 
 
@@ -175,16 +184,18 @@ class Running:
 
     @property
     def family(self) -> list[int]:
-        """The process and its descendants."""
+        """The process and its descendants, without an upstream that it started."""
         found = [self.process.pid]
         for pid in found:
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, children.read_text().split())
+                found += (
+                    child for child in map(int, children.read_text().split()) if not _apart(child)
+                )
         return found
 
     def memory(self) -> int:
-        """Bytes, proportional, of those that have to do with the proxy."""
-        return sum(proportional(pid) for pid in self.family if not _sleeps(pid))
+        """Bytes, proportional."""
+        return sum(proportional(pid) for pid in self.family)
 
     def processor_seconds(self) -> float:
         ticks = 0
@@ -208,20 +219,21 @@ class Running:
         self.stop()
 
 
-def _sleeps(pid: int) -> bool:
-    """Our `upstream.command` stands for a server that runs elsewhere."""
-    return Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
+def _apart(pid: int) -> bool:
+    return MARK in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def start(contender: Contender, directory: Path, *, port: int, up: int, core: int) -> Running:
+def start(
+    contender: Contender, directory: Path, *, port: int, up: int, command: list[str], core: int
+) -> Running:
     """Start it before the upstream at `up`; returns when it relays."""
-    names = {"port": port, "up": up, "dir": directory, "small": up, "other": up, "target": "small"}
+    names = {"port": port, "up": up, "dir": directory, "command": json.dumps(command)}
     config = directory / "config.yaml"  # Envoy goes by the suffix, the others do not mind
     if contender.config:
         config.write_text(contender.config.format(**names))
-    command = [part.format(config=config, **names) for part in contender.command]
+    argv = [part.format(config=config, **names) for part in contender.command]
     env = {"GOMAXPROCS": "1", "XDG_DATA_HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
-    running = Running(command, core, env=env)
+    running = Running(argv, core, env=env)
     try:
         wait_for(lambda: answers(port), f"{contender.name} to relay")
     except BaseException:
