@@ -14,7 +14,7 @@ from typing import Final, Protocol, cast
 from proxy import __version__
 from proxy.errors import ProxyError, SettingsError
 
-COMMANDS: Final = ("serve", "demo", "init", "status", "check", "schema", "record")
+COMMANDS: Final = ("serve", "demo", "init", "status", "check", "schema", "openapi", "record")
 
 OK: Final = 0
 FAILED: Final = 1

@@ -178,6 +178,7 @@ class Server:
 
     def _admin_pages(self) -> dict[str, Page]:
         # Here, because prometheus-client takes a while to import and `/health` is up already.
+        from proxy.control import openapi  # noqa: PLC0415
         from proxy.control.metrics import Metrics  # noqa: PLC0415
 
         metrics = Metrics(
@@ -188,7 +189,7 @@ class Server:
             preload=lambda: self._preloaded,
             build={"version": __version__, "python": platform.python_version()},
         )
-        return {"/metrics": metrics.answer}
+        return {"/metrics": metrics.answer, "/openapi.json": openapi.answer}
 
     async def _open(self) -> None:
         try:

@@ -108,7 +108,11 @@ async def test_a_failed_activation_does_not_end_the_wait_for_ready(serve: Serve)
 
 
 @pytest.mark.parametrize(
-    "query", ["wait=-1", "wait=x", "wait=", "wait=nan", "wait=301", "wait=1&state=warm"]
+    "query",
+    [
+        *("wait=-1", "wait=x", "wait=", "wait=nan", "wait=301", "wait=1e9", "wait=%D9%A1"),
+        *("wait=1&state=warm", "wait=1&wait=1", "details=maybe"),
+    ],
 )
 async def test_a_wait_that_makes_no_sense_is_refused(serve: Serve, query: str) -> None:
     proxy = await serve()

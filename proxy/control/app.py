@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
-from proxy.control.watch import parse_wait, wants_stream
+from proxy.control.watch import parse_query, wants_stream
 from proxy.errors import (
     ActivationError,
     BodyTooLargeError,
@@ -123,12 +123,10 @@ class ControlPlane:
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """State and error, at once or when they change (`wait`), or as a stream of changes."""
-        query = request.query
-        details = query.get("details") in {"true", "1"}
+        details, wait, wanted = parse_query(request.query)
         if request.method == "GET" and wants_stream(request.headers.get("Accept", "")):
             return await self._watch.stream(request, details=details)
-        if "wait" in query or "state" in query:
-            wait, wanted = parse_wait(query.get("wait", "0"), query.get("state"))
+        if wait:
             await self._watch.changed(wait, wanted)
         return web.json_response(self._watch.status(details=details))
 

@@ -11,6 +11,7 @@ import asyncio
 import collections
 import contextlib
 import json
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
@@ -23,6 +24,8 @@ from proxy.lifecycle.state import Event, Lifecycle, Reported, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from multidict import MultiMapping
+
 # Seconds. Longer than any activation; a client that wants more asks again.
 LONGEST_WAIT: Final = 300.0
 # Seconds between comments in a quiet stream: under the idle limits of common load balancers.
@@ -33,6 +36,9 @@ _RECONNECT: Final = 1000
 _REMEMBERED: Final = 32
 # Waiting clients woken in one turn of the event loop: about a millisecond's work.
 _AT_ONCE: Final = 16
+
+_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?", re.ASCII)
 
 
 class Bell:
@@ -206,17 +212,20 @@ class Watch:
         return f"id: {self._epoch}-{number}\nevent: status\ndata: {text}\n\n".encode()
 
 
-def parse_wait(wait: str, state: str | None) -> tuple[float, str | None]:
-    """The seconds of `?wait=` and the state of `&state=`. Raises `RequestError`."""
-    try:
-        seconds = float(wait)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= LONGEST_WAIT:
+def parse_query(query: MultiMapping[str]) -> tuple[bool, float, str | None]:
+    """`details`, the seconds of `wait`, and `state`. Raises `RequestError`."""
+    for name in ("details", "wait", "state"):
+        if len(query.getall(name, [])) > 1:
+            raise RequestError(f"{name}: is given more than once")
+    details, wait = query.get("details", "false"), query.get("wait", "0")
+    if details not in _FLAGS:
+        raise RequestError("details: must be true or false")
+    if not (_NUMBER.fullmatch(wait) and float(wait) <= LONGEST_WAIT):
         raise RequestError(f"wait: must be seconds from 0 to {LONGEST_WAIT:g}")
+    state = query.get("state")
     if state is not None and state not in get_args(Reported):
         raise RequestError(f"state: must be one of {', '.join(get_args(Reported))}")
-    return seconds, state
+    return _FLAGS[details], float(wait), state
 
 
 def wants_stream(accept: str) -> bool:
