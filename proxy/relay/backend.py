@@ -153,7 +153,7 @@ class Backend(asyncio.Protocol):
         if stage == _HEAD:
             self._read_head(data)
         elif stage == _LENGTH:
-            self._read_length(data)
+            self._read_length(data, self._left)
         elif stage == _CHUNKED:
             self._read_chunks(data)
         elif stage in {_UNTIL_CLOSE, _TUNNEL}:
@@ -208,9 +208,8 @@ class Backend(asyncio.Protocol):
         client = self._client
         client.answered = True
         if length >= 0:
-            self._left = end + length
             self._stage = _LENGTH
-            self._read_length(data)
+            self._read_length(data, end + length)
             return
         if length == UNTIL_CLOSE:
             self._stage = _UNTIL_CLOSE
@@ -221,16 +220,11 @@ class Backend(asyncio.Protocol):
         self._stage = _CHUNKED
         self._read_chunks(data, end)
 
-    def _read_length(self, data: bytes) -> None:
-        self._left = left = self._left - len(data)
-        if left > 0:
-            self._client.transport.write(data)
-        elif left == 0:
-            self._client.transport.write(data)
-            self._ended(excess=False)
-        else:
-            self._client.transport.write(data[:left])
-            self._ended(excess=True)
+    def _read_length(self, data: bytes, owed: int) -> None:
+        self._left = left = owed - len(data)
+        self._client.transport.write(data if left >= 0 else data[:left])
+        if left <= 0:
+            self._ended(excess=left < 0)
 
     def _read_chunks(self, data: bytes, start: int = 0) -> None:
         chunks = self._chunks

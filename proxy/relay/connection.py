@@ -33,8 +33,9 @@ from proxy.relay.endpoint import (
     Endpoint,
 )
 from proxy.relay.head import HeadError, RequestHead
-from proxy.relay.limits import DISCARDED, HELD, HIGH_WATER
+from proxy.relay.limits import DISCARDED, HELD, HIGH_WATER, KNOWN_SIZE
 from proxy.relay.refusals import Refusal, detail, render
+from proxy.relay.wheel import NEVER
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,18 +82,24 @@ class Client(Endpoint):
         self.relay.admit(self)
 
     def data_received(self, data: bytes) -> None:
-        self.relay.bytes_in += len(data)
+        size = len(data)
+        self.relay.bytes_in += size
         state = self.state
-        if state == TUNNEL and self._active is not None:
+        if state == HEAD and not self.stalled:
+            if self.held:
+                self._read_more_of_head(data)
+            elif size <= KNOWN_SIZE and (head := self.relay.heads.known.get(data)) is not None:
+                self._begin(head, b"")  # the way of most requests, and the short one
+            else:
+                self._read(data)
+        elif state == TUNNEL and self._active is not None:
             self._active.write(data)
-        elif state == BODY or (state == HEAD and not self.stalled and not self.held):
+        elif state == BODY:
             self._read(data)
-        elif state == HEAD and not self.stalled:
-            self._read_more_of_head(data)
         elif state in {WAIT, HEAD}:
             self._hold(data)
         elif state == LINGER:
-            self.linger(len(data))
+            self.linger(size)
 
     def eof_received(self) -> bool:
         if self.state == TUNNEL:
@@ -199,7 +206,7 @@ class Client(Endpoint):
     def _begin(self, head: RequestHead, rest: bytes) -> bytes:
         relay = self.relay
         relay.requests += 1
-        relay.wheel.disarm(self)
+        self.deadline = NEVER
         self._head = head
         self._body = RequestBody(head.length) if head.length else None
         self._responded = self._timed = False
