@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.errors import LauncherError
@@ -12,9 +14,13 @@ from proxy.errors import LauncherError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
+
 VERSION: Final = 1
 # Bytes of one line of the launcher's. Its longest is the exit event with its tail of 4 KiB.
 _LINE_LIMIT: Final = 1024 * 1024
+# Lines taken in one turn of the event loop: about a millisecond's work.
+_AT_ONCE: Final = 16
 _COMMAND_LIMIT: Final = 16 * 1024 * 1024  # bytes of one line of ours, as the launcher has it
 
 
@@ -29,6 +35,7 @@ class Link(asyncio.Protocol):
         self._on_event = on_event
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._lines: collections.deque[bytearray] = collections.deque()
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -47,11 +54,30 @@ class Link(asyncio.Protocol):
         self._buffer = rest
         if len(rest) > _LINE_LIMIT:
             self.close()
-        for line in lines:
-            self._received(bytes(line))
+        idle = not self._lines
+        self._lines.extend(lines)
+        if idle:
+            self._work()
+
+    def _work(self) -> None:
+        """Take a few lines, and leave the rest to the next turns of the event loop.
+
+        An upstream may print faster than its lines can be logged; requests come in between.
+        """
+        for _ in range(min(_AT_ONCE, len(self._lines))):
+            self._received(self._lines.popleft())
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._lines:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._work)
+        else:
+            self._transport.resume_reading()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
+        while self._lines:  # the last words, the exit among them
+            self._received(self._lines.popleft())
         for reply in self._calls.values():
             if not reply.done():
                 reply.set_exception(LauncherError("cannot reach the launcher: it is gone"))
@@ -87,16 +113,20 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _received(self, line: bytes) -> None:
+    def _received(self, line: bytearray) -> None:
         try:
             message = json.loads(line)
-        except ValueError:
-            self.close()  # not a launcher
+            if "event" in message:
+                self._on_event(message)
+                return
+            reply = self._calls.get(message.get("id"))
+        except Exception as error:  # noqa: BLE001  whatever it said, the link ends and is replaced
+            # Not a launcher, or one of another world. (No traceback: it could quote the line.)
+            logger.error(  # noqa: TRY400  as the comment says
+                "cannot understand the launcher", extra={"fault": type(error).__name__}
+            )
+            self.close()
             return
-        if "event" in message:
-            self._on_event(message)
-            return
-        reply = self._calls.get(message.get("id"))
         # An answer nobody awaits belongs to a call that was cancelled.
         if reply is not None and not reply.done():
             reply.set_result(message)
