@@ -7,10 +7,13 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.launching import Launcher
+from tests.launching import Launcher, interpreters
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+KNOWN = frozenset(interpreters().values())
 
 
 def write(directory: Path, files: dict[str, str]) -> None:
@@ -21,10 +24,10 @@ def write(directory: Path, files: dict[str, str]) -> None:
         path.write_text(textwrap.dedent(source))
 
 
-def base(directory: Path, *argv: str, **env: str) -> dict[str, Any]:
-    """The unchanging part of a start: `argv` behind the test's own interpreter."""
+def base(directory: Path, *argv: str, python: str = sys.executable, **env: str) -> dict[str, Any]:
+    """The unchanging part of a start: `argv` behind an interpreter, the test's own by default."""
     return {
-        "argv": [sys.executable, *argv],
+        "argv": [python, *argv],
         "cwd": str(directory),
         "base_env": {"PYTHONDONTWRITEBYTECODE": "1"} | env,
         "base_unset": [],
@@ -35,7 +38,7 @@ class Warm(Launcher):
     """A launcher with a fork server, warm (or given up) when entered."""
 
     def __init__(self, prepared: dict[str, Any], modules: list[str], **preload: Any) -> None:
-        super().__init__()
+        super().__init__(prepared["argv"][0] if prepared["argv"][0] in KNOWN else sys.executable)
         self._prepared = prepared
         self._preload = {"modules": modules, "timeout": 30} | preload
         self.why: str | None = None
@@ -79,11 +82,16 @@ def view(answer: dict[str, Any], launcher: Launcher) -> Any:
 
 
 def views(
-    directory: Path, argv: list[str], modules: list[str], **fields: Any
+    directory: Path,
+    argv: list[str],
+    modules: list[str],
+    *,
+    python: str = sys.executable,
+    **fields: Any,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """What the same start prints cold and warm, and the warm start's answer."""
-    prepared = base(directory, *argv)
-    with Launcher() as launcher:
+    prepared = base(directory, *argv, python=python)
+    with Launcher(python) as launcher:
         cold = view(launcher.start(**prepared, **fields), launcher)
     with Warm(prepared, modules) as launcher:
         answer = launcher.begin(**fields)

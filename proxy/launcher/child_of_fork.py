@@ -112,6 +112,7 @@ def _await_end(wait: int, write: int) -> NoReturn:
 
 def _grow(theirs: socket.socket, go: int, launcher: int) -> None:
     """Wait for orders, change parents, become a fresh process. Ends when no orders come."""
+    os.setsid()  # now, so that its group can be signalled from the moment its number is known
     stream = Stream(theirs)
     message, descriptors = stream.receive()
     if message is None:
@@ -134,7 +135,6 @@ def _grow(theirs: socket.socket, go: int, launcher: int) -> None:
 def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
     """Make the forked copy what the interpreter would have been at the start of the command."""
     prctl(PR_SET_DUMPABLE, 1)
-    os.setsid()
     stdout, stderr = descriptors[:2]
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)

@@ -38,6 +38,7 @@ from . import entry  # noqa: E402
 from .child_of_fork import Child, Grown  # noqa: E402
 from .command import Command, Unsuitable  # noqa: E402
 from .identity import difference, identity  # noqa: E402
+from .immortal import immortalize  # noqa: E402
 from .leftovers import Leftovers, wait_for_threads  # noqa: E402
 from .lookout import Lookout  # noqa: E402
 from .native import Native, mapped  # noqa: E402
@@ -153,6 +154,7 @@ class ForkServer:
             if file is not None:
                 file.flush()
         gc.collect()
+        immortalize()
         trim_memory()
         gc.freeze()
 

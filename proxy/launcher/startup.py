@@ -37,10 +37,8 @@ def reads_of_start(command: Command, home: str) -> dict[str, Any]:
     Raises `OSError` or `ValueError` when that cannot be found out.
     """
     if "-S" in command.flags:
-        return {key: {} for key in ("names", "written", "opened", "listed")} | {
-            "everything": [],
-            "patterns": [],
-        }
+        nothing: dict[str, Any] = {key: {} for key in ("names", "written", "opened", "listed")}
+        return dict(nothing, everything=[], patterns=[])
     package = __name__.rpartition(".")[0]
     code = _CODE % (package, home, package)
     read, write = os.pipe()
