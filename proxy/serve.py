@@ -23,9 +23,7 @@ import uvloop
 from aiohttp import web
 
 from proxy import __version__, process
-from proxy.activation.orphans import end_orphans
 from proxy.activation.probe import Probe
-from proxy.activation.spawn import SpawnStarter
 from proxy.activation.transaction import Activator
 from proxy.admin import open_admin
 from proxy.control import page
@@ -42,8 +40,10 @@ from proxy.listen import bound_address, open_listener
 from proxy.relay import Refusal, Relay
 from proxy.relay.refusals import plain_refusal
 from proxy.settings import UnixAddress
+from proxy.starters import make_starter
 
 if TYPE_CHECKING:
+    from proxy.activation.starter import Found
     from proxy.admin import Admin, Page
     from proxy.lifecycle.plan import Plan
     from proxy.log import Log
@@ -79,16 +79,10 @@ class Server:
         self._preloaded: tuple[int, int] = (0, 0)  # modules: imported, of all
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # From the inside out: the state first, because everybody reads it ...
-        self._lifecycle = Lifecycle(State.WARMING if upstream.preload.enabled else State.DORMANT)
+        self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT)
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
-        self._starter = SpawnStarter(
-            upstream,
-            on_output=_log_output,
-            environ=dict(os.environ),
-            on_warming=self._warming,
-            sweep=end_orphans,
-        )
+        self._starter = make_starter(upstream, on_output=_log_output, on_warming=self._warming)
         self._probe = Probe(
             base=upstream.url.base,
             socket_path=upstream.url.socket_path,
@@ -196,6 +190,9 @@ class Server:
             # Before an init may wait for it as well: the state must have changed by then.
             self._starter.warmed.add_done_callback(self._warmed)
             await self._starter.open()
+            if self._starter.found is not None:
+                await self._adopt(self._starter.found)
+                return
             if not self._settings.deferred_init:
                 await self._activator.run(self._plan(InitRequest()))
         except ProxyError as error:
@@ -204,6 +201,11 @@ class Server:
         except Exception:
             logger.exception("cannot start")
             self._ask_to_stop(1)
+
+    async def _adopt(self, found: Found) -> None:
+        await self._activator.adopt(found)
+        if not self._starter.warmed.done():  # whoever waits for it is told what has become of it
+            self._starter.warmed.set_result(None)
 
     def _warmed(self, warmed: asyncio.Future[str | None]) -> None:
         if self._lifecycle.state is State.WARMING and not warmed.cancelled():

@@ -23,6 +23,7 @@ FLOORS: dict[str, set[str]] = {
     "relay": {"errors", "lifecycle"},
     "activation": {"errors", "lifecycle", "settings"},
     "control": {"errors", "lifecycle"},
+    "starters": {"activation", "errors", "launcher", "lifecycle", "settings"},
     "launcher": set(),
     "client": {"errors"},
     "demo": {"errors", "client"},

@@ -33,7 +33,27 @@ ONE_FAULT = [
     ("init: 5", "init: must be a mapping of keys to values (line 1)"),
     ("listen: {admin: 9901}", "listen.admin: cannot be 9901"),
     ("gate: {hold: 3}", "gate.hold: is not available yet"),
-    ("upstream: {forward: {key: s3cret}}", "upstream.forward: is not available yet"),
+    (
+        "upstream: {forward: {key: s3cret}}",
+        "upstream.forward: has no effect with upstream.activation: spawn",
+    ),
+    ("upstream: {signal: {signal: SIGKILL}}", "upstream.signal.signal: cannot be 'SIGKILL'"),
+    (
+        "upstream: {activation: launcher, launcher: {socket: /s}}",
+        "upstream.activation: launcher is not available yet",
+    ),
+    (
+        "upstream: {activation: signal, run_dir: /r}",
+        "upstream.signal: does not say which process gets SIGTERM",
+    ),
+    (
+        "upstream: {activation: signal, signal: {signal: null}}",
+        "upstream.run_dir: is not set, and the upstream must find its files somewhere",
+    ),
+    (
+        "upstream: {activation: forward, preload: {modules: auto}}",
+        "upstream.preload: has no effect with upstream.activation: forward",
+    ),
     # scalars
     ("init: {timeout: 0}", "init.timeout: must be more than 0, not 0 (line 1)"),
     ("init: {timeout: -1}", "init.timeout: must be more than 0, not -1"),
@@ -53,7 +73,7 @@ ONE_FAULT = [
     ("deferred_init: maybe", "deferred_init: must be true or false, not 'maybe'"),
     ("log: {level: verbose}", "log.level: must be 'debug', 'info', 'warning' or 'error', not"),
     ("upstream: {on_exit: restat}", "upstream.on_exit: must be 'restart', 'exit' or 'dormant'"),
-    ("upstream: {activation: forward}", "upstream.activation: is not available yet; must be"),
+    ("upstream: {activation: fork}", "upstream.activation: must be"),
     # texts
     ("upstream: {command: []}", "upstream.command: cannot be empty"),
     ("upstream: {command: python -m x}", "upstream.command: must be a list (line 1)"),

@@ -63,6 +63,6 @@ class Progress:
             "attempt": self.attempt,
             "timings": dict(self.timings),
             "start": {"kind": started.kind, "why": started.why} if started else None,
-            "pid": started.pid if started and not started.exited.done() else None,
+            "pid": (started.pid or None) if started and not started.exited.done() else None,
             "restarts": self.restarts,
         }

@@ -28,6 +28,7 @@ from proxy.lifecycle.plan import PROXY_OWN
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
+    from proxy.activation.starter import Found
     from proxy.lifecycle.plan import Plan
     from proxy.settings import UpstreamSettings
 
@@ -70,6 +71,7 @@ class SpawnStarter:
         self._launcher: LauncherProcess | None = None
         self._running: dict[int, asyncio.Future[Exit]] = {}
         self._ended_early: dict[int, Exit] = {}
+        self.found: Found | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 

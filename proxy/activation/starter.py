@@ -29,7 +29,10 @@ class Exit:
 
 @dataclass(frozen=True)
 class Started:
-    """A running upstream. `why` says what a cold start was chosen for; None when warm."""
+    """A running upstream. `why` says what a cold start was chosen for; None when warm.
+
+    `pid` is 0 where the upstream is known by its address alone.
+    """
 
     pid: int
     kind: StartKind
@@ -37,12 +40,23 @@ class Started:
     exited: asyncio.Future[Exit]
 
 
+@dataclass(frozen=True)
+class Found:
+    """An upstream that runs already, of a proxy's that is gone; `plan` is None when not known."""
+
+    plan: Plan | None
+    started: Started
+
+
 class Starter(Protocol):
     """Starts, watches and stops one upstream at a time.
 
     `lost` is done, with the reason, as soon as what starts it was lost once.
     `warmed` is done when it is as warm as it will be; its result says why it stays cold, or None.
+    `found` is an upstream that runs already, known after `open`.
     """
+
+    found: Found | None
 
     lost: asyncio.Future[str]
     warmed: asyncio.Future[str | None]
@@ -65,5 +79,11 @@ class Starter(Protocol):
         Idempotent, and safe when nothing runs.
         """
 
+    async def kill(self) -> None:
+        """As `stop`, without grace; shortens a stop that is under way."""
+
     async def close(self) -> None:
         """Stop, and give up whatever `open` took."""
+
+    def owned_pids(self) -> frozenset[int]:
+        """Children of the proxy that are waited for here and nowhere else."""

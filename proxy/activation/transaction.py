@@ -21,7 +21,7 @@ from proxy.lifecycle.state import Event, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.activation.starter import Exit, Started, Starter
+    from proxy.activation.starter import Exit, Found, Started, Starter
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
 
@@ -127,6 +127,13 @@ class Activator:
         """
         self.admit()
         await self._follow(asyncio.create_task(self._unasked(plan), name="start"))
+
+    async def adopt(self, found: Found) -> None:
+        """Take over an upstream that was found running, once it passes the probe.
+
+        When it does not within the deadline it is ended, and the state is dormant.
+        """
+        await self._follow(asyncio.create_task(self._adoption(found), name="adoption"))
 
     async def _follow(self, task: asyncio.Task[None]) -> None:
         self._task = task
@@ -261,9 +268,25 @@ class Activator:
         if self._lifecycle.state is State.INITIALIZING:  # not when a drain came meanwhile
             self._lifecycle.apply(Event.INIT_FAILED, error)
 
+    async def _adoption(self, found: Found) -> None:
+        if found.plan is not None:
+            self._on_plan(found.plan)
+        self.progress.started = started = found.started
+        started.exited.add_done_callback(self._note_exit)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._probe.wait(started.exited)
+        except (ActivationError, TimeoutError) as error:
+            why = str(error) or self._probe.last_failure
+            logger.error("cannot take over the running upstream", extra={"error": why})  # noqa: TRY400  no traceback: it was foreseen
+            await self._undo()
+            return
+        self._lifecycle.apply(Event.ADOPTED)
+        self._watch(found.plan, started)
+
     # After ready
 
-    def _watch(self, plan: Plan, started: Started) -> None:
+    def _watch(self, plan: Plan | None, started: Started) -> None:
         begun = time.monotonic()
 
         def died(exited: asyncio.Future[Exit]) -> None:
@@ -282,13 +305,14 @@ class Activator:
 
         started.exited.add_done_callback(died)
 
-    async def _after_death(self, plan: Plan, end: Exit, error: str) -> None:
-        if self._on_exit == "dormant":
+    async def _after_death(self, plan: Plan | None, end: Exit, error: str) -> None:
+        # An upstream that was taken over without its plan cannot be started again.
+        if self._on_exit == "dormant" or (plan is None and self._on_exit == "restart"):
             await self._give_up(error)
         elif self._on_exit == "exit":
             await self._undo()
             self._on_fatal(end.code)
-        else:
+        elif plan is not None:
             await self._restart(plan, error)
 
     async def _restart(self, plan: Plan, error: str) -> None:

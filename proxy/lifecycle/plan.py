@@ -66,6 +66,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     run_dir: str
     secrets: frozenset[str]
+    request: bytes = b""  # the init request as it is passed on, when it is
 
     def __repr__(self) -> str:
         files = [file.path for file in self.files]
@@ -81,6 +82,8 @@ def build_plan(upstream: UpstreamSettings, request: InitRequest, *, run_dir: str
     Raises `InvalidFieldError` with every fault at once: a field that is not mapped, a variable
     that is not the caller's to set, a value that the mapping cannot carry.
     """
+    if upstream.activation == "forward":
+        return _forwarded(upstream, request)
     mapping = upstream.fields_and_files
     delivered = request.delivered()
     _default_secret_key(upstream, delivered)
@@ -106,6 +109,24 @@ def build_plan(upstream: UpstreamSettings, request: InitRequest, *, run_dir: str
         files=files,
         run_dir=run_dir,
         secrets=frozenset(_secrets(delivered, environment)),
+    )
+
+
+def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:
+    """The request as it came: the upstream has rules of its own for its fields."""
+    delivered, environment = request.delivered(), request.environment()
+    body = delivered if request.env is None else {**delivered, "env": environment}
+    return Plan(
+        argv=tuple(upstream.command),
+        cwd=upstream.cwd,
+        base_env={},
+        base_unset=(),
+        env={},
+        unset=(),
+        files=(),
+        run_dir="",
+        secrets=frozenset(_secrets(delivered, environment)),
+        request=json.dumps(body).encode(),
     )
 
 

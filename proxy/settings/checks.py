@@ -11,7 +11,7 @@ from proxy.settings.mapcheck import check_mapping
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.settings.tree import Settings
+    from proxy.settings.tree import Settings, UpstreamSettings
 
 # The gate decides about these before it looks at open_paths (lifecycle/gate.py).
 _OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
@@ -21,6 +21,7 @@ def check(settings: Settings) -> Iterator[Fault]:
     """Every fault, located at the key that is most likely to be the wrong one."""
     yield from _key(settings)
     yield from _upstream(settings)
+    yield from _activation(settings.upstream)
     yield from _gate(settings)
     yield from check_mapping(settings.upstream.mapping)
 
@@ -65,6 +66,49 @@ def _upstream(settings: Settings) -> Iterator[Fault]:
     if upstream.run_dir is not None and not upstream.run_dir.strip("/"):
         yield Fault(
             ("upstream", "run_dir"), "cannot be /", "it is removed when an activation is undone"
+        )
+
+
+def _activation(upstream: UpstreamSettings) -> Iterator[Fault]:
+    way = upstream.activation
+    about = (("upstream", "activation"),)
+    for section in ("launcher", "signal", "forward"):
+        if section != way and getattr(upstream, section) != type(getattr(upstream, section))():
+            yield Fault(
+                ("upstream", section),
+                f"has no effect with upstream.activation: {way}",
+                f"set upstream.activation: {section}, or leave it out",
+                about=about,
+            )
+    if upstream.preload.enabled and way in {"signal", "forward"}:
+        yield Fault(
+            ("upstream", "preload"),
+            f"has no effect with upstream.activation: {way}",
+            "there is no launcher to preload in",
+            about=about,
+        )
+    if way == "launcher":
+        yield Fault(("upstream", "activation"), "launcher is not available yet", about=about)
+    if way == "signal":
+        yield from _signal(upstream)
+
+
+def _signal(upstream: UpstreamSettings) -> Iterator[Fault]:
+    about = (("upstream", "activation"), ("upstream", "signal"))
+    if upstream.run_dir is None:
+        yield Fault(
+            ("upstream", "run_dir"),
+            "is not set, and the upstream must find its files somewhere",
+            "a directory on a volume that proxy and upstream share",
+            about=about,
+        )
+    told = upstream.signal
+    if told.signal is not None and told.pidfile is None and told.process is None:
+        yield Fault(
+            ("upstream", "signal"),
+            f"does not say which process gets {told.signal}",
+            "set pidfile or process, or signal: null",
+            about=about,
         )
 
 

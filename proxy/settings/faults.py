@@ -27,18 +27,15 @@ SECRET: Final[tuple[Path, ...]] = (
     ("init", "key"),
     ("upstream", "env"),
     ("upstream", "command"),
+    ("upstream", "forward", "key"),
     ("upstream", "mapping", "files", "*", "base"),
 )
 # Keys of the design that come with features which are not built yet.
 _NOT_YET: Final[frozenset[Path]] = frozenset(
     {
-        ("upstream", "launcher"),
-        ("upstream", "signal"),
-        ("upstream", "forward"),
         ("gate", "hold"),
     }
 )
-_ACTIVATIONS_NOT_YET: Final = frozenset({"launcher", "signal", "forward"})
 
 _SHOWN_CHARACTERS: Final = 80
 _PLAIN_KEY: Final = re.compile(r"[\w-]+", re.ASCII)
@@ -216,8 +213,6 @@ def from_pydantic(error: ErrorDetails) -> Fault:
     if error["type"] == "extra_forbidden":
         return _unknown_key(path)
     problem = _PROBLEMS.get(error["type"], error["msg"]).format_map(context)
-    if path == ("upstream", "activation") and error["input"] in _ACTIVATIONS_NOT_YET:
-        problem = "is not available yet; must be 'spawn'"
     value = shown(path, error["input"]) if error["type"] != "missing" else None
     if value is not None:
         whole = error["type"] == "value_error"  # a cause in a parser's own words

@@ -18,6 +18,12 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from proxy.settings.activation import (
+    Activation,
+    ForwardSettings,
+    LauncherSettings,
+    SignalSettings,
+)
 from proxy.settings.addresses import ServerUrl, TcpAddress
 from proxy.settings.mapping import MappingSettings, Model
 from proxy.settings.profiles import OPENHANDS
@@ -144,8 +150,10 @@ class UpstreamSettings(Model):
         description="Where the upstream listens: http://host:port or http+unix:///path.",
         json_schema_extra={"default": "http://127.0.0.1:18000"},
     )
-    activation: Literal["spawn"] = Field(
-        default="spawn", description="How the upstream is started: spawn, as our own child."
+    activation: Activation = Field(
+        default="spawn",
+        description="How the upstream is started: spawn, as our own child; launcher, by a "
+        "launcher in another container; signal, by files and a signal; forward, by its own init.",
     )
     command: Command = Field(
         default=(
@@ -191,6 +199,20 @@ class UpstreamSettings(Model):
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."
     )
+    launcher: LauncherSettings = Field(
+        default=LauncherSettings(), description="For `activation: launcher`."
+    )
+    signal: SignalSettings = Field(
+        default=SignalSettings(), description="For `activation: signal`."
+    )
+    forward: ForwardSettings = Field(
+        default=ForwardSettings(), description="For `activation: forward`."
+    )
+
+    @property
+    def warms(self) -> bool:
+        """Whether a pod can be claimed only some time after its start."""
+        return self.preload.enabled or self.activation in {"launcher", "forward"}
 
     @property
     def fields_and_files(self) -> MappingSettings:

@@ -1,0 +1,69 @@
+"""Which starter `upstream.activation` means, and what it is made of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from proxy.activation.orphans import end_orphans
+from proxy.activation.spawn import SpawnStarter
+from proxy.errors import ActivationError
+from proxy.launcher.errors import LaunchError
+from proxy.launcher.files import Files
+from proxy.launcher.spec import FileSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.activation.starter import Starter
+    from proxy.lifecycle.plan import PlannedFile
+    from proxy.settings import UpstreamSettings
+
+
+def make_starter(
+    upstream: UpstreamSettings,
+    *,
+    on_output: Callable[[str, str], None],
+    on_warming: Callable[[int, int], None],
+) -> Starter:
+    """The starter for `upstream`. Only the one that is asked for is imported."""
+    if upstream.activation == "signal":
+        from proxy.activation.signals import SignalStarter  # noqa: PLC0415
+
+        return SignalStarter(upstream, SharedFiles())
+    if upstream.activation == "forward":
+        from proxy.activation.forward import ForwardStarter  # noqa: PLC0415
+
+        return ForwardStarter(upstream)
+    return SpawnStarter(
+        upstream,
+        on_output=on_output,
+        on_warming=on_warming,
+        environ=dict(os.environ),
+        sweep=end_orphans,
+    )
+
+
+class SharedFiles:
+    """A plan's files, written by the proxy itself with what the launcher writes them with."""
+
+    def __init__(self) -> None:
+        self._files = Files()
+
+    def write(self, files: list[PlannedFile], run_dir: str) -> None:
+        specs = [FileSpec(file.path, file.content, file.mode, file.base_file) for file in files]
+        try:
+            self._files.write(specs, run_dir, None)
+        except LaunchError as error:
+            raise ActivationError(str(error)) from None
+
+    def undo(self) -> None:
+        try:
+            self._files.undo()
+        except LaunchError as error:
+            raise ActivationError(str(error)) from None
+
+    def clear(self, run_dir: str) -> None:
+        """Remove what a proxy that was killed has left: the directory is for that alone."""
+        shutil.rmtree(run_dir, ignore_errors=True)
