@@ -41,6 +41,7 @@ from proxy.relay import Refusal, Relay
 from proxy.relay.refusals import plain_refusal
 from proxy.settings import UnixAddress
 from proxy.starters import make_starter
+from proxy.upstreamlog import UpstreamLog
 
 if TYPE_CHECKING:
     from proxy.activation.starter import Found
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
-upstream_logger = logging.getLogger("upstream")
 
 # Seconds for the last bytes of a stopped upstream (WebSocket close frames) to reach the clients.
 _LAST_BYTES: Final = 1.0
@@ -82,7 +82,10 @@ class Server:
         self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT)
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
-        self._starter = make_starter(upstream, on_output=_log_output, on_warming=self._warming)
+        self._upstream_log = UpstreamLog()
+        self._starter = make_starter(
+            upstream, on_output=self._upstream_log, on_warming=self._warming
+        )
         self._probe = Probe(
             base=upstream.url.base,
             socket_path=upstream.url.socket_path,
@@ -241,6 +244,7 @@ class Server:
         return build_plan(self._settings.upstream, request, run_dir=self._run_dir)
 
     def _arm_redactor(self, plan: Plan) -> None:
+        self._upstream_log.arm(plan.secrets)
         self._log.mask = Redactor(plan.secrets)
 
     def _details(self) -> dict[str, Any]:
@@ -318,7 +322,3 @@ class Server:
 def _private_run_dir() -> str:
     """A name nobody can guess or have made before; the launcher makes the directory."""
     return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")
-
-
-def _log_output(stream: str, line: str) -> None:
-    upstream_logger.info(line, extra={"stream": stream})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def make_starter(
     upstream: UpstreamSettings,
     *,
-    on_output: Callable[[str, str], None],
+    on_output: Callable[[str, str, bool], None],
     on_warming: Callable[[int, int], None],
 ) -> Starter:
     """The starter for `upstream`. Only the one that is asked for is imported."""

@@ -46,7 +46,7 @@ class Running:
         }
         self.starter = SpawnStarter(
             UpstreamSettings(**(defaults | upstream)),
-            on_output=lambda stream, line: self.lines.append((stream, line)),
+            on_output=lambda stream, line, _more: self.lines.append((stream, line)),
             environ=dict(os.environ) if environ is None else environ,
         )
 

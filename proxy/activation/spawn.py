@@ -42,7 +42,8 @@ _NOTHING_PRELOADED: Final = "nothing is preloaded"
 class SpawnStarter:
     """The `Starter` for `upstream.activation: spawn`.
 
-    `on_output(stream, line)` gets every line of the upstream's, unmasked; `on_warming(done, total)`
+    `on_output(stream, line, more)` gets every line of the upstream's, unmasked, a very long one in
+    pieces (`more` is true for all but the last); `on_warming(done, total)`
     the progress of a preload. `environ` is the proxy's environment, which the launcher and the
     upstream inherit without the proxy's own variables. `sweep(keep)` ends the processes that a lost
     launcher has left to the proxy, all but those of `keep`.
@@ -52,7 +53,7 @@ class SpawnStarter:
         self,
         upstream: UpstreamSettings,
         *,
-        on_output: Callable[[str, str], None],
+        on_output: Callable[[str, str, bool], None],
         environ: Mapping[str, str],
         on_warming: Callable[[int, int], None] | None = None,
         sweep: Callable[[Collection[int]], Awaitable[object]] | None = None,
@@ -250,7 +251,7 @@ class SpawnStarter:
     def _event(self, message: dict[str, Any]) -> None:
         match message["event"]:
             case "output":
-                self._on_output(message["stream"], message["line"])
+                self._on_output(message["stream"], message["line"], message.get("more", False))
             case "exit":
                 self._ended(message)
             case "warming" if self._on_warming is not None:

@@ -68,7 +68,7 @@ async def _recorded(upstream: UpstreamSettings, may_deliver: list[str]) -> dict[
 
     terms = recording_terms(upstream)
     terms["names"] = sorted({*terms["names"], *may_deliver})
-    starter = SpawnStarter(upstream, on_output=lambda _stream, _line: None, environ=os.environ)
+    starter = SpawnStarter(upstream, on_output=lambda *_line: None, environ=os.environ)
     try:
         return await starter.record(terms, _say)
     finally:

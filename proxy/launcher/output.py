@@ -27,11 +27,20 @@ _DRAIN_LIMIT = 1024 * 1024  # bytes: a survivor that never stops writing must no
 
 
 class Output:
-    """The two pipes of one upstream. `emit(stream, line)` gets every line, without its newline."""
+    """The two pipes of one upstream. `emit(stream, line)` gets every line, without its newline.
 
-    def __init__(self, loop: Loop, emit: Callable[[str, str], None]) -> None:
+    `emit_piece(stream, text)` gets all but the last piece of a line that is too long.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        emit: Callable[[str, str], None],
+        emit_piece: Callable[[str, str], None] | None = None,
+    ) -> None:
         self._loop = loop
         self._emit = emit
+        self._emit_piece = emit_piece or emit
         self._pipes: list[_Pipe] = []
         self._paused = False
         self.tail = bytearray()
@@ -119,13 +128,13 @@ class Output:
         while len(pipe.pending) > LINE_LIMIT:
             piece = _piece(pipe.pending)
             del pipe.pending[: len(piece)]
-            self._emit(pipe.stream, piece.decode("utf-8", "replace"))
+            self._emit_piece(pipe.stream, piece.decode("utf-8", "replace"))
 
     def _pass_on(self, stream: str, line: bytearray) -> None:
         while len(line) > LINE_LIMIT:
             piece = _piece(line)
             del line[: len(piece)]
-            self._emit(stream, piece.decode("utf-8", "replace"))
+            self._emit_piece(stream, piece.decode("utf-8", "replace"))
         self._emit(stream, line.rstrip(b"\r").decode("utf-8", "replace"))
 
     def _flush(self, pipe: _Pipe) -> None:
@@ -151,12 +160,14 @@ class _Pipe:
 
 
 def _piece(line: bytearray) -> bytes:
-    """The first piece of a long line, cut between words where it can be.
-
-    Whoever masks secrets line by line sees them whole that way.
-    """
+    """The first piece of a long line, cut between words where it can be, never in a character."""
     cut = max(line.rfind(mark, LINE_LIMIT // 2, LINE_LIMIT) for mark in _BETWEEN_WORDS)
-    return bytes(line[: cut + 1 if cut >= 0 else LINE_LIMIT])
+    if cut >= 0:
+        return bytes(line[: cut + 1])
+    end = LINE_LIMIT
+    while end > LINE_LIMIT - 4 and line[end] & 0xC0 == 0x80:  # inside a character of UTF-8
+        end -= 1
+    return bytes(line[:end])
 
 
 def _whole_words(text: bytes) -> bytes:

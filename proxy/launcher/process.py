@@ -54,7 +54,7 @@ class Upstream:
         self._children = children
         self._session = session
         self._files = Files()
-        self._output = Output(loop, self._emit)
+        self._output = Output(loop, self._emit, self._emit_piece)
         self._stopping: float | None = None  # when the grace of the running stop ends
         self.forkserver: ForkServer | None = None
         self.cold_because = "nothing is preloaded"
@@ -103,7 +103,7 @@ class Upstream:
 
     def _run(self, spec: Spec) -> tuple[int, str | None]:
         """Start warm, or else cold: the pid, and why it was not warm."""
-        self._output = Output(self._loop, self._emit)
+        self._output = Output(self._loop, self._emit, self._emit_piece)
         self._session.on_drained = self._output.resume
         stdout, stderr = self._output.open()
         try:
@@ -153,8 +153,14 @@ class Upstream:
         )
 
     def _emit(self, stream: str, line: str) -> None:
+        self._say({"event": "output", "stream": stream, "line": line})
+
+    def _emit_piece(self, stream: str, text: str) -> None:
+        self._say({"event": "output", "stream": stream, "line": text, "more": True})
+
+    def _say(self, message: dict[str, Any]) -> None:
         if not self._session.congested:
-            self._session.send({"event": "output", "stream": stream, "line": line})
+            self._session.send(message)
         elif self._stopping is None:
-            self._session.send({"event": "output", "stream": stream, "line": line})
+            self._session.send(message)
             self._output.pause()

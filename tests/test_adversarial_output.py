@@ -1,0 +1,74 @@
+"""What an upstream prints with its secrets in it, however it prints it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.upstreamlog import UpstreamLog
+
+if TYPE_CHECKING:
+    from tests.harness import Serve
+
+# Each lies across the cut of a long line: without separators, with them, and in two scripts.
+SECRETS = {
+    "PLAIN_KEY": "plain0123456789abcdefghijklmnopqrstuvwxyz",
+    "SPACED_KEY": "four words, and; a=tail&more",
+    "SCRIPTS_KEY": "ключ-秘密-schlüssel",
+}
+
+PRINT = """
+import os, sys
+for name in ("PLAIN_KEY", "SPACED_KEY", "SCRIPTS_KEY"):
+    value = os.environ[name]
+    for before in range(8192 - len(value.encode()), 8194):
+        for filler in ("x", "x "):
+            pad = (filler * 9000)[:before]
+            sys.stderr.buffer.write((pad + value + "y" * 9000 + "\\n").encode())
+print("done", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+async def test_a_value_across_the_cut_of_a_long_line_is_masked(serve: Serve) -> None:
+    proxy = await serve(command=[sys.executable, "-S", "-c", PRINT])
+    status, said = await proxy.init({"env": SECRETS})
+    assert status == 500
+    lines = [line["message"] for line in proxy.log if line["logger"] == "upstream"]
+    assert lines[-1] == "done"
+    text = "".join(lines)
+    size = sum(2 * (len(value.encode()) + 2) for value in SECRETS.values())
+    assert text.count("***") == size
+    assert not set(text) - set("*xy done")
+    assert not [value for value in SECRETS.values() if value[:5] in json.dumps(said)]
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_pieces_of_any_size_cut_no_value(size: int, caplog: pytest.LogCaptureFixture) -> None:
+    log = UpstreamLog()
+    log.arm(["abcab", "bcabcab", "z"])
+    text = "xabcabcabcabzabcabxxbcabcabbcab"
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    with caplog.at_level("INFO", logger="upstream"):
+        for piece in pieces:
+            log("stdout", piece, more=True)
+        log("stderr", "another", more=False)
+        log("stdout", "", more=False)
+    parts = [r.getMessage() for r in caplog.records if r.__dict__["stream"] == "stdout"]
+    assert "".join(parts) == text
+    for value in ("abcab", "bcabcab"):
+        assert sum(part.count(value) for part in parts) >= text.count(value)
+
+
+def test_a_line_of_nothing_but_values_is_not_kept_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = UpstreamLog()
+    log.arm(["aaaa"])
+    with caplog.at_level("INFO", logger="upstream"):
+        for _ in range(50):
+            log("stdout", "a" * 8192, more=True)
+    assert sum(len(record.getMessage()) for record in caplog.records) > 49 * 8192
