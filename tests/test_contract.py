@@ -285,4 +285,5 @@ def test_the_details_extend_the_plain_status() -> None:
         "start",
         "pid",
         "restarts",
+        "preload",
     } == (set(details.model_dump()))
