@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "proxy"
 FLOORS: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
+    "upstreamlog": set(),
     "process": set(),
     "listen": {"errors", "settings"},
     "admin": {"errors", "listen", "settings"},
