@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.relay import contenders, load
+from benchmarks.relay import contenders, endure, load
 from benchmarks.relay.contenders import CONTENDERS, Contender, Running
 from benchmarks.relay.report import BARS, Measure, as_json, chart, table
 
@@ -214,21 +214,51 @@ class Bench:
 
     def run_idle(self) -> None:
         memory = self.measure(f"memory of each of {IDLE} idle tunnels", "KiB", higher=False)
+        beside = self.measure("small requests beside them", "1/s", higher=True)
+        before = self.measure("small requests before them", "1/s", higher=True)
         for name in self.names:
             running = self.processes.get(f"{name}-other")
             if running is None or not self.tunnels[name]:
                 continue
-            before = running.memory()
+            port = self.other[name]
+            before.add(name, load.small(port, 32, self.seconds, self.load_core).rate)
+            empty = running.memory()
             try:
-                idle = load.Idle(self.other[name], IDLE)
+                idle = load.Idle(port, IDLE)
             except OSError as error:
                 memory.faults[name] = str(error)
                 continue
-            memory.add(name, (running.memory() - before) / 1024 / IDLE)
+            memory.add(name, (running.memory() - empty) / 1024 / IDLE)
+            beside.add(name, load.small(port, 32, self.seconds, self.load_core).rate)
             idle.close()
 
+    def run_million(self) -> None:
+        grown = self.measure("memory grown by a million requests", "MB", higher=False)
+        for name in self.names:
+            running = self.processes.get(f"{name}-small")
+            if name == "ours" and running is not None:
+                port = self.small[name]
+                grown.add(name, endure.growth(running, port, self.load_core) / 1e6)
 
-PARTS = ("small", "connections", "bulk", "websockets", "events", "idle")
+    def run_slow(self) -> None:
+        quiet = self.measure("99th percentile, 8 connections", "us", higher=False)
+        modes = {
+            mode: self.measure(f"the same beside 2000 clients: {mode}", "us", higher=False)
+            for mode in endure.MODES
+        }
+
+        def take(name: str) -> dict[Measure, float]:
+            port = self.small[name]
+            taken = {quiet: load.small(port, 8, self.seconds, self.load_core).p99 * 1e6}
+            for mode, measure in modes.items():
+                p99 = endure.under_attack(mode, port, self.load_core, self.seconds)
+                taken[measure] = p99 * 1e6
+            return taken
+
+        self.turns(take, quiet, *modes.values())
+
+
+PARTS = ("idle", "small", "connections", "bulk", "websockets", "events", "million", "slow")
 
 
 def main() -> int:

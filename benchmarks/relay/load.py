@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import shutil
 import socket
@@ -27,7 +28,15 @@ class Small(NamedTuple):
 def small(port: int, connections: int, seconds: float, core: int, *, close: bool = False) -> Small:
     if shutil.which("wrk") is None:
         raise FileNotFoundError("wrk is not on the PATH")
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+    command = [
+        "taskset",
+        "-c",
+        str(core),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{math.ceil(seconds)}s",
+    ]
     if close:
         command += ["-H", "Connection: close"]
     command += ["--latency", f"http://127.0.0.1:{port}/api/x"]
