@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -32,10 +34,17 @@ class _Formatter(logging.Formatter):
         return self._mask(record.getMessage()), self._mask(error) if error else None
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        return {
-            key: self._mask(value) if isinstance(value, str) else value
-            for key, value in _extras(record).items()
-        }
+        return {key: self._masked(value) for key, value in _extras(record).items()}
+
+    def _masked(self, value: Any) -> Any:
+        """`value` with every text in it masked; what is no JSON becomes text first."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return {self._mask(str(key)): self._masked(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._masked(item) for item in value]
+        return self._mask(str(value))
 
 
 class JsonFormatter(_Formatter):
@@ -53,18 +62,48 @@ class JsonFormatter(_Formatter):
         line |= self._fields(record)
         if error:
             line["exception"] = error
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, ensure_ascii=False)
+
+
+_COLOURS: Final = {
+    logging.DEBUG: "\x1b[2m",
+    logging.INFO: "\x1b[36m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[1;31m",
+}
+_DIM: Final = "\x1b[2m"
+_PLAIN: Final = "\x1b[0m"
+# Whatever an upstream prints must not steer the terminal of whoever reads the log.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class TextFormatter(_Formatter):
     """`12:00:01.123 INFO  proxy.serve: listening address=127.0.0.1:8000`."""
 
+    def __init__(self, mask: Callable[[str], str], *, coloured: bool) -> None:
+        super().__init__(mask)
+        self._coloured = coloured
+
     def format(self, record: logging.LogRecord) -> str:
         message, error = self._text(record)
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-        head = f"{stamp}.{int(record.msecs):03d} {record.levelname:<7} {record.name}: {message}"
-        fields = " ".join(f"{key}={value}" for key, value in self._fields(record).items())
-        return "\n".join(part for part in (f"{head} {fields}".rstrip(), error) if part)
+        level, name = f"{record.levelname:<7}", f"{record.name}:"
+        fields = " ".join(f"{key}={_shown(value)}" for key, value in self._fields(record).items())
+        message, fields = _harmless(message), _harmless(fields)
+        if self._coloured:
+            level = f"{_COLOURS.get(record.levelno, '')}{level}{_PLAIN}"
+            name, fields = f"{_DIM}{name}{_PLAIN}", f"{_DIM}{fields}{_PLAIN}" if fields else ""
+        head = f"{stamp}.{int(record.msecs):03d} {level} {name} {message} {fields}".rstrip()
+        return "\n".join(part for part in (head, error and _harmless(error)) if part)
+
+
+def _harmless(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
 class Log:
@@ -72,9 +111,14 @@ class Log:
 
     def __init__(self, level: str, form: str, stream: TextIO = sys.stderr) -> None:
         self.mask: Callable[[str], str] = str
-        formatter = JsonFormatter if form == "json" else TextFormatter
         handler = logging.StreamHandler(stream)
-        handler.setFormatter(formatter(self.masked))
+        # https://no-color.org
+        coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+        handler.setFormatter(
+            JsonFormatter(self.masked)
+            if form == "json"
+            else TextFormatter(self.masked, coloured=coloured)
+        )
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(level.upper())

@@ -76,10 +76,13 @@ class Server:
         self._settings = settings
         self._log = log
         self._run_dir = upstream.run_dir or _private_run_dir()
+        key = settings.init.key
+        self._own_secrets = frozenset({key.get_secret_value()} if key is not None else ())
+        log.mask = Redactor(self._own_secrets)
         self._preloaded: tuple[int, int] = (0, 0)  # modules: imported, of all
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # From the inside out: the state first, because everybody reads it ...
-        self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT)
+        self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT, self._facts)
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
         self._upstream_log = UpstreamLog()
@@ -106,7 +109,6 @@ class Server:
             on_phase=self._watch.progressed,
         )
         # ... then who answers for the proxy itself ...
-        key = settings.init.key
         self._control = web.AppRunner(
             ControlPlane(
                 lifecycle=self._lifecycle,
@@ -245,7 +247,12 @@ class Server:
 
     def _arm_redactor(self, plan: Plan) -> None:
         self._upstream_log.arm(plan.secrets)
-        self._log.mask = Redactor(plan.secrets)
+        self._log.mask = Redactor(plan.secrets | self._own_secrets)
+
+    def _facts(self) -> dict[str, object]:
+        """What the log tells with each change of the state: times in seconds, never a value."""
+        details = self._activator.progress.details()
+        return {name: details[name] for name in ("attempt", "restarts", "timings") if details[name]}
 
     def _details(self) -> dict[str, Any]:
         imported, modules = self._preloaded

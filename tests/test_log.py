@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.lifecycle.redact import MASK, Redactor
@@ -29,6 +32,48 @@ def test_longer_value_is_masked_before_the_one_it_contains() -> None:
 def test_redactor_of_nothing_changes_nothing() -> None:
     assert Redactor(["", " "])("a b") == "a b"
     assert repr(Redactor(["secret"])) == "<Redactor armed>"
+
+
+SECRET = "p/ss+wörd \"&=?~'#42"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"?token={quote(SECRET)}",
+        f"?token={quote(SECRET, safe='')}&x=1",
+        f"?token={quote_plus(SECRET)}",
+        re.sub("%..", lambda code: code[0].lower(), f"?token={quote(SECRET, safe='')}"),
+        f"?token={quote(SECRET, safe=chr(39) + '!()*')}",
+        json.dumps({"token": SECRET}),
+        json.dumps({"token": SECRET}, ensure_ascii=False),
+        repr([SECRET]),
+        f"Basic {base64.b64encode(SECRET.encode()).decode()}",
+        f"Basic {base64.b64encode(f'u:{SECRET}'.encode()).decode()}",
+        f"Basic {base64.b64encode(f'us:{SECRET}!'.encode()).decode()}",
+        f"Basic {base64.urlsafe_b64encode(f'user:{SECRET}>>'.encode()).decode()}",
+    ],
+)
+def test_a_value_is_masked_in_the_forms_that_programs_give_it(text: str) -> None:
+    masked = Redactor([SECRET])(text)
+    assert MASK in masked
+    assert len(masked) < len(text) - 15
+    for rest in ("42", "p/ss", "p%2Fss", "%2342", base64.b64encode(b"p/ss").decode()[:5]):
+        assert rest not in masked
+
+
+@given(st.binary(max_size=5), st.text(min_size=9), st.binary(max_size=5))
+def test_no_alignment_of_base64_gives_a_value_away(before: bytes, value: str, after: bytes) -> None:
+    assume(value.strip())
+    data = value.encode()
+    masked = Redactor([value])(base64.b64encode(before + data + after).decode())
+    left = masked.replace(MASK, "")
+    # What is left is the neighbours' and at most a few bits on either side.
+    assert len(left) * 6 <= (len(before) + len(after)) * 8 + 6 * 8
+
+
+def test_a_short_value_does_not_mask_what_only_looks_like_its_base64() -> None:
+    assert Redactor(["abc"])("YWJj is a word") == "YWJj is a word"
 
 
 LETTERS = st.text("abc", min_size=1)
@@ -72,3 +117,45 @@ def test_text_records_carry_fields() -> None:
     Log("debug", "text", stream)
     logging.getLogger("x").warning("hello %s", "you", extra={"field": "v"})
     assert stream.getvalue().rstrip().endswith("WARNING x: hello you field=v")
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_what_is_nested_in_a_field_is_masked_too() -> None:
+    stream = io.StringIO()
+    log = Log("debug", "json", stream)
+    log.mask = Redactor(["s3cret"])
+    fields = {"a": ["s3cret", {"s3cret": 1}], "b": (1, 2.5, None, True), "c": b"s3cret"}
+    logging.getLogger("x").info("m", extra={"fields": fields})
+    assert json.loads(stream.getvalue())["fields"] == {
+        "a": ["***", {"***": 1}],
+        "b": [1, 2.5, None, True],
+        "c": "b'***'",
+    }
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("root_logger")
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_colours_unless_they_are_not_wanted(
+    monkeypatch: pytest.MonkeyPatch, variable: str, *, coloured: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", variable)
+    stream = Terminal()
+    Log("debug", "text", stream)
+    logging.getLogger("x").error("bad", extra={"timings": {"start": 0.1}})
+    text = stream.getvalue()
+    assert ("\x1b[31mERROR" in text) is coloured
+    assert 'timings={"start": 0.1}' in text
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_the_upstream_cannot_steer_the_terminal() -> None:
+    stream = io.StringIO()
+    Log("debug", "text", stream)
+    logging.getLogger("upstream").info("\x1b]0;title\x07 \x9b2J\ttab", extra={"f": "\x1b[1m"})
+    text = stream.getvalue()
+    assert "\\x1b]0;title\\x07 \\x9b2J\ttab f=\\x1b[1m" in text

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from proxy.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,18 @@ _REPORTED: Final[dict[State, Reported]] = {
 class Lifecycle:
     """The state, the last error, and how often and since when.
 
-    `generation` grows with every change, so that a late result can tell that it is late.
+    `generation` grows with every change, so that a late result can tell that it is late. Every
+    change is logged, with how long the state before it has lasted and with what `facts` tells.
     """
 
-    def __init__(self, state: State = State.DORMANT) -> None:
+    def __init__(
+        self,
+        state: State = State.DORMANT,
+        facts: Callable[[], Mapping[str, object]] = dict[str, object],
+    ) -> None:
         self._state = state
+        self._facts = facts
+        self._entered = time.monotonic()
         self._reported: Reported = _REPORTED[state]
         self.error: str | None = None
         self.generation = 0
@@ -121,10 +128,14 @@ class Lifecycle:
             self.error = error
         self.generation += 1
         self.since = time.time()
-        logger.info(
-            "state changed",
-            extra={"before": before.value, "state": target.value, "cause": event.name},
-        )
+        entered, self._entered = self._entered, time.monotonic()
+        facts: dict[str, object] = {
+            "before": before.value,
+            "state": target.value,
+            "cause": event.name,
+            "lasted": round(self._entered - entered, 4),
+        }
+        logger.info("state changed", extra={**self._facts(), **facts})
         for listener in self._listeners:
             listener(target, event)
         return target
