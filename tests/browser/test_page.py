@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.chromium import Tab, tab
 from tests.harness import echo_settings
+from tests.test_shutdown import slow_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,6 +94,25 @@ async def test_an_error_is_text_whatever_it_contains(browser: Tab, serve: Serve)
         await browser.until("document.title", "Your application could not be started")
         assert words in await browser.evaluate("error.textContent")
         await browser.go(proxy.url + "/again")
+
+
+async def test_a_shutdown_is_said_and_does_not_make_the_page_restless(
+    browser: Tab, serve: Serve, tmp_path: Path
+) -> None:
+    proxy = await serve()
+    await proxy.init()
+    slow, gate = await slow_request(proxy, tmp_path)
+    proxy.process.terminate()
+    await proxy.logged(lambda line: line.get("state") == "draining")
+    await browser.go(proxy.url + "/")
+    assert await browser.heading() == "This server is shutting down"
+    assert await browser.violations() == []
+    await shot(browser, "closing")
+    before = browser.loads
+    await asyncio.sleep(1.5)  # it would ask again within one second
+    assert browser.loads == before
+    gate.touch()
+    assert (await slow)[0] == 200
 
 
 async def test_without_javascript_it_asks_again_by_itself(browser: Tab, serve: Serve) -> None:
