@@ -143,6 +143,28 @@ def test_run_dir_that_was_there_keeps_its_content_and_mode(tmp_path: Path) -> No
     assert [path.name for path in run.iterdir()] == ["before"]
 
 
+def test_leftovers_in_the_run_dir_are_not_kept(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config").write_text("another user's key")
+    files = write(spec(run / "config", b"mine"), run_dir=run)
+    assert snapshot(run).keys() == {"config"}
+    assert (run / "config").read_bytes() == b"mine"
+    files.undo()
+    assert list(run.iterdir()) == []
+
+
+def test_working_directory_that_is_gone_hinders_only_relative_paths(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with Launcher(cwd=gone) as launcher:
+        gone.rmdir()
+        answer = launcher.try_start("true", files=[{"path": "f", "content": ""}])
+        assert answer["error"].startswith("cannot find the working directory: ")
+        launcher.start("sleep", "600", files=[encoded(tmp_path / "f", b"x")], cwd="/")
+        assert (tmp_path / "f").read_bytes() == b"x"
+
+
 def test_long_names_and_relative_paths_work(tmp_path: Path) -> None:
     files = write(spec("n" * 255), spec("sub/file"), cwd=tmp_path)
     assert snapshot(tmp_path).keys() == {"n" * 255, "sub", "sub/file"}

@@ -28,6 +28,7 @@ class Files:
     def __init__(self) -> None:
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self._first_kept: set[str] = set()
+        self._run_dir: str | None = None
 
     @property
     def written(self) -> bool:
@@ -37,11 +38,13 @@ class Files:
     def write(self, files: list[FileSpec], run_dir: str | None, cwd: str | None) -> None:
         """Make `run_dir` and write `files`; relative paths start at `cwd`.
 
+        A file in `run_dir` replaces whatever stands there for good; elsewhere it is put back.
         Raises `LaunchError` with everything undone.
         """
         try:
-            if run_dir is not None:
-                self._make_run_dir(_absolute(run_dir, cwd))
+            self._run_dir = _absolute(run_dir, cwd) if run_dir is not None else None
+            if self._run_dir is not None:
+                self._make_run_dir(self._run_dir)
             for file in files:
                 path = _absolute(file.path, cwd)
                 try:
@@ -122,6 +125,9 @@ class Files:
         try:
             if path in self._first_kept:
                 pass  # named twice: what was there first is kept already
+            elif self._run_dir is not None and path.startswith(self._run_dir + os.sep):
+                # The proxy's own room: what stands there is left over, perhaps another user's.
+                self._undo.append((path, lambda: place.remove(path)))
             elif place.keep(path):
                 self._undo.append((path, lambda: place.put_back(path)))
             else:
@@ -134,7 +140,10 @@ class Files:
 
 
 def _absolute(path: str, cwd: str | None) -> str:
-    return os.path.abspath(os.path.join(cwd or os.getcwd(), path))
+    try:
+        return os.path.abspath(os.path.join(cwd or "", path))
+    except OSError as error:  # only a relative path needs the directory we are in
+        raise LaunchError("cannot find the working directory: %s" % cause(error)) from None
 
 
 def _content(file: FileSpec, cwd: str | None) -> bytes:
