@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from proxy.relay.faults import HeadError
 from proxy.relay.forwarding import Forwarding, Peers
-from proxy.relay.head import HeadError, HeadReader, forwarded_trailers
+from proxy.relay.head import HeadReader, forwarded_trailers
 from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.raw import strict

@@ -1,4 +1,4 @@
-"""The client's side: read request heads, ask the gate, pair with a backend.
+"""The client's side: for each request, ask the gate and pair with a backend.
 
 A connection works on one request at a time. While its response is outstanding, further bytes
 are held, up to a bound, so pipelined requests are answered in order and a byte that follows
@@ -11,12 +11,11 @@ cut; only in a tunnel one direction may outlive the other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from proxy.lifecycle.gate import Verdict
 from proxy.relay.backend import Backend
 from proxy.relay.body import RequestBody
-from proxy.relay.chunks import ChunkError
 from proxy.relay.endpoint import (
     BACKEND_FULL,
     BODY,
@@ -30,48 +29,36 @@ from proxy.relay.endpoint import (
     STATES,
     TUNNEL,
     WAIT,
-    Endpoint,
 )
-from proxy.relay.head import HeadError, RequestHead
-from proxy.relay.limits import DISCARDED, HELD, HIGH_WATER, KNOWN_SIZE
+from proxy.relay.intake import Intake
+from proxy.relay.limits import DISCARDED, HIGH_WATER, KNOWN_SIZE
 from proxy.relay.refusals import Refusal, detail, render
 from proxy.relay.wheel import NEVER
 
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.relay.head import RequestHead
     from proxy.relay.relay import Relay
 
-_BLANK_LINE: Final = b"\r\n"
 
-
-class Client(Endpoint):
-    """One client connection; `answered` once the head of a final response was passed on."""
+class Client(Intake):
+    """One client connection."""
 
     __slots__ = (
-        "_active",
-        "_body",
         "_control",
         "_forwarding",
         "_head",
         "_last",
-        "_responded",
-        "_timed",
         "_upstream",
-        "answered",
     )
 
     def __init__(self, relay: Relay) -> None:
         super().__init__(relay)
         self._head: RequestHead | None = None
-        self._body: RequestBody | None = None
         self._upstream: Backend | None = None
         self._control: Backend | None = None
-        self._active: Backend | None = None  # the one that answers the present request
-        self.answered = False
-        self._responded = False  # the response is complete
         self._last = False  # the connection ends with this exchange
-        self._timed = True  # the time for the head to come runs, at first since the connect
 
     # What the event loop does.
 
@@ -87,17 +74,17 @@ class Client(Endpoint):
         state = self.state
         if state == HEAD and not self.stalled:
             if self.held:
-                self._read_more_of_head(data)
+                self.read_more_of_head(data)
             elif size <= KNOWN_SIZE and (head := self.relay.heads.known.get(data)) is not None:
-                self._begin(head, b"")  # the way of most requests, and the short one
+                self.begin(head, b"")  # the way of most requests, and the short one
             else:
-                self._read(data)
+                self.read(data)
         elif state == TUNNEL and self._active is not None:
             self._active.write(data)
         elif state == BODY:
-            self._read(data)
+            self.read(data)
         elif state in {WAIT, HEAD}:
-            self._hold(data)
+            self.hold(data)
         elif state == LINGER:
             self.linger(size)
 
@@ -117,93 +104,9 @@ class Client(Endpoint):
         self.let_go()
         self.relay.forget(self)
 
-    def pause_writing(self) -> None:
-        self.begin_stall()
-        if self._active is not None:
-            self._active.pause()
-        if self.state == WAIT:
-            self.relay.wheel.arm(self, self.relay.idle_ticks)
+    # Exchanges.
 
-    def resume_writing(self) -> None:
-        self.stalled = False
-        if self.state == WAIT:
-            self.relay.wheel.disarm(self)
-        if self._active is not None:
-            self._active.resume()
-        elif self.state == HEAD and self.held:
-            self._read_held()
-
-    def expired(self) -> None:
-        """The wheel: what was waited for did not come in time."""
-        if self.state == TUNNEL:
-            return
-        backlog = self.transport.get_write_buffer_size()
-        if backlog:
-            self.judge_slow_reader(backlog)
-        elif self.state == HEAD and not self.held:
-            self.close()
-        elif self.state == HEAD:
-            self.refuse(408, "the request head took too long")
-        elif self.state == BODY and (self.paused or (self.answered and not self._responded)):
-            # The upstream does not take the body, or streams its answer meanwhile.
-            self.relay.wheel.arm(self, self.relay.idle_ticks)
-        elif self.state == BODY and not self.answered:
-            self.refuse(408, "the request body stopped")
-        else:
-            self.abort()
-
-    # Reading requests.
-
-    def _hold(self, data: bytes) -> None:
-        self.held += data
-        if len(self.held) > HELD:
-            self.pause(HELD_FULL)
-
-    def _read_held(self) -> None:
-        data = bytes(self.held)
-        self.held.clear()
-        self.resume(HELD_FULL)
-        self._read(data)
-
-    def _read_more_of_head(self, data: bytes) -> None:
-        # A head that drips in is looked at again only where a line has ended, else every byte
-        # would cost a scan of all before it.
-        self.held += data
-        if b"\n" in data or len(self.held) > self.relay.limits.head_size:
-            self._read_held()
-
-    def _read(self, data: bytes) -> None:
-        while data:
-            if self.state == HEAD and not self.stalled:
-                data = self._read_head(data)
-            elif self.state == BODY:
-                data = self._read_body(data)
-            else:
-                if self.state in {HEAD, WAIT}:
-                    self._hold(data)
-                return
-
-    def _read_head(self, data: bytes) -> bytes:
-        """Begin the request that `data` starts with; what is left of it."""
-        while data.startswith(_BLANK_LINE):  # RFC 9112 section 2.2
-            data = data[2:]
-        if data in {b"", b"\r"}:
-            self.held += data
-            return b""
-        try:
-            head = self.relay.heads.read(data)
-        except HeadError as error:
-            self.refuse(error.status, error.detail)
-            return b""
-        if head is not None:
-            return self._begin(head, data[len(head.raw) :])
-        if not self._timed:
-            self._timed = True
-            self.relay.wheel.arm(self, self.relay.head_ticks)
-        self.held += data
-        return b""
-
-    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
+    def begin(self, head: RequestHead, rest: bytes) -> bytes:
         relay = self.relay
         relay.requests += 1
         self.deadline = NEVER
@@ -230,26 +133,7 @@ class Client(Endpoint):
             backend.write(out)
             return rest
         self.state = BODY
-        return self._read_body(rest, out)
-
-    def _read_body(self, data: bytes, before: bytes = b"") -> bytes:
-        """Pass on the request body behind `before`; what follows the body in `data`."""
-        body = cast("RequestBody", self._body)
-        try:
-            out, rest = body.take(data)
-        except ChunkError as error:
-            self.refuse(400, str(error))
-            return b""
-        if self._active is not None and (before or out):
-            self._active.write(before + out if before else out)
-        if not body.done:
-            self.relay.wheel.arm(self, self.relay.idle_ticks)
-        else:
-            self.relay.wheel.disarm(self)
-            self.state = WAIT
-            if self._responded:
-                self._end_exchange()
-        return rest
+        return self.read_body(rest, out)
 
     # What the backend reports.
 
@@ -265,9 +149,9 @@ class Client(Endpoint):
         if self.state == WAIT:
             if self.held and self._head is not None and self._head.upgrade:
                 self._last = True  # meant for a tunnel that did not come about
-            self._end_exchange()
+            self.end_exchange()
             if self.state == HEAD and self.held:
-                self._read_held()
+                self.read_held()
         elif self._last or not keep or self._body_in_doubt():
             self.finish()
 
@@ -277,7 +161,7 @@ class Client(Endpoint):
         head, body = self._head, self._body
         return head is not None and head.expects and body is not None and not body.begun
 
-    def _end_exchange(self) -> None:
+    def end_exchange(self) -> None:
         self._active = self._head = self._body = None
         if self._last or self.relay.draining:
             self.finish()
@@ -377,8 +261,8 @@ class Client(Endpoint):
             self.finish()
             return b""
         if self._body is not None:
-            return self._read_body(rest)
-        self._end_exchange()
+            return self.read_body(rest)
+        self.end_exchange()
         return rest
 
     def refuse(self, status: int, why: str) -> None:

@@ -11,6 +11,9 @@ HIGH_WATER: Final = 64 * 1024
 # Bytes that a client may send ahead (pipelined requests, early tunnel data) before it is paused.
 HELD: Final = 64 * 1024
 
+# Held bytes are read in pieces of this size, more than nearly every head.
+PIECE: Final = 16 * 1024
+
 # A body behind a refusal is read and thrown away up to here to keep the connection.
 DISCARDED: Final = 64 * 1024
 
