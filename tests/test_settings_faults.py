@@ -72,6 +72,10 @@ ONE_FAULT = [
     ("limits: {target_length: 70000}", "limits.target_length: must be less than limits.head_size"),
     ("deferred_init: maybe", "deferred_init: must be true or false, not 'maybe'"),
     ("log: {level: verbose}", "log.level: must be 'debug', 'info', 'warning' or 'error', not"),
+    (
+        "upstream: {on_exit: dormant}",
+        "upstream.on_exit: cannot be dormant without deferred_init",
+    ),
     ("upstream: {on_exit: restat}", "upstream.on_exit: must be 'restart', 'exit' or 'dormant'"),
     ("upstream: {activation: fork}", "upstream.activation: must be"),
     # texts

@@ -63,6 +63,13 @@ def _upstream(settings: Settings) -> Iterator[Fault]:
             "leave one of the two out",
             about=(("upstream", "preload"),),
         )
+    if upstream.on_exit == "dormant" and not settings.deferred_init:
+        yield Fault(
+            ("upstream", "on_exit"),
+            "cannot be dormant without deferred_init: nobody could wake the upstream again",
+            "set it to restart or exit, or set deferred_init: true",
+            about=(("deferred_init",),),
+        )
     if upstream.run_dir is not None and not upstream.run_dir.strip("/"):
         yield Fault(
             ("upstream", "run_dir"), "cannot be /", "it is removed when an activation is undone"
