@@ -326,3 +326,41 @@ async def test_counters_count() -> None:
         assert (relay.bytes_in, relay.bytes_out) == (27, len(OK))
         client.close()
         await settle(lambda: relay.open_connections == 0)
+
+
+@both_loops
+async def test_long_pipeline_is_refused_one_by_one() -> None:
+    async with pair() as p:
+        p.verdict = Verdict.REFUSE
+        client = await p.connect()
+        sending = asyncio.create_task(client.send(get(b"/") * 5000 + b"\r\n" * 50_000))
+        for _ in range(5000):
+            assert (await client.response())[0].startswith(b"HTTP/1.1 503 ")
+        await sending
+        p.verdict = Verdict.RELAY
+        await client.send(get(b"/last"))
+        assert (await (await p.accept()).head()).startswith(b"GET /last ")
+
+
+@both_loops
+async def test_long_pipeline_of_odd_sizes_is_relayed_in_order() -> None:
+    async with pair() as p:
+        requests = [
+            message(
+                b"POST /%d HTTP/1.1" % number,
+                b"Host: a",
+                b"X: " + b"x" * (number * 997 % 20_000),
+                b"Content-Length: %d" % (number * 1009 % 30_000),
+                body=b"y" * (number * 1009 % 30_000),
+            )
+            for number in range(60)
+        ]
+        client = await p.connect()
+        sending = asyncio.create_task(client.send(b"".join(requests)))
+        upstream = await p.accept()
+        for number in range(60):
+            assert (await upstream.head()).startswith(b"POST /%d " % number)
+            await upstream.exactly(number * 1009 % 30_000)
+            await upstream.send(OK)
+            assert (await client.response())[1] == b"ok"
+        await sending
