@@ -37,9 +37,7 @@ class Admin:
         await self._runner.cleanup()
 
 
-async def open_admin(
-    listen: ListenSettings, pages: Callable[[], dict[str, Page]]
-) -> Admin | None:
+async def open_admin(listen: ListenSettings, pages: Callable[[], dict[str, Page]]) -> Admin | None:
     """Open the admin listener, if there is to be one. Raises `ProxyError`.
 
     `pages` is asked only then: what it imports costs time and memory.

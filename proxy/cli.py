@@ -7,6 +7,7 @@ one that is asked for is imported, so that a dormant pod does not carry the othe
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 from typing import Final, Protocol, cast
@@ -14,7 +15,10 @@ from typing import Final, Protocol, cast
 from proxy import __version__
 from proxy.errors import ProxyError, SettingsError
 
-COMMANDS: Final = ("serve", "demo", "init", "status", "check", "schema", "openapi", "record")
+COMMANDS: Final = (
+    *("serve", "demo", "init", "status", "check", "schema", "openapi", "record"),
+    "install-launcher",
+)
 
 OK: Final = 0
 FAILED: Final = 1
@@ -48,11 +52,13 @@ def _parser(asked: list[str]) -> argparse.ArgumentParser:
         prog="deferred-init-proxy",
         description="Give any unmodified agent server the deferred-init (warm-pool) life cycle.",
         epilog="Start with: deferred-init-proxy demo",
+        # Room for the longest command beside its help.
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=28),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in asked if asked and asked[0] in COMMANDS else COMMANDS:
-        module = importlib.import_module(f"proxy.commands.{name}")
+        module = importlib.import_module(f"proxy.commands.{name.replace('-', '_')}")
         cast("Command", module).add_parser(subparsers)
     return parser
 

@@ -87,8 +87,13 @@ class Server:
         # ... then what brings an upstream up and keeps it up ...
         self._upstream_log = UpstreamLog()
         self._starter = make_starter(
-            upstream, on_output=self._upstream_log, on_warming=self._warming
+            upstream,
+            on_output=self._upstream_log,
+            on_warming=self._warming,
+            on_leaving=self._leaving,
         )
+        # Before an init may wait for it as well: the state must have changed by then.
+        self._starter.warmed.add_done_callback(self._warmed)
         self._probe = Probe(
             base=upstream.url.base,
             socket_path=upstream.url.socket_path,
@@ -192,8 +197,6 @@ class Server:
 
     async def _open(self) -> None:
         try:
-            # Before an init may wait for it as well: the state must have changed by then.
-            self._starter.warmed.add_done_callback(self._warmed)
             await self._starter.open()
             if self._starter.found is not None:
                 await self._adopt(self._starter.found)
@@ -279,6 +282,11 @@ class Server:
         else:
             logger.warning("cutting", extra={"signal": signal.Signals(number).name})
             self._cut.set()
+
+    def _leaving(self) -> None:
+        """The pod ends: its other container goes as soon as the upstream was stopped in order."""
+        logger.info("stopping", extra={"cause": "the upstream's container was told to end"})
+        self._ask_to_stop(0)
 
     def _ask_to_stop(self, code: int) -> None:
         if not self._stop.done():

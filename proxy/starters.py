@@ -26,8 +26,18 @@ def make_starter(
     *,
     on_output: Callable[[str, str, bool], None],
     on_warming: Callable[[int, int], None],
+    on_leaving: Callable[[], None],
 ) -> Starter:
-    """The starter for `upstream`. Only the one that is asked for is imported."""
+    """The starter for `upstream`. Only the one that is asked for is imported.
+
+    `on_leaving` is called when the upstream's own container was told to end.
+    """
+    if upstream.activation == "launcher":
+        from proxy.activation.remote import RemoteStarter  # noqa: PLC0415
+
+        return RemoteStarter(
+            upstream, on_output=on_output, on_warming=on_warming, on_leaving=on_leaving
+        )
     if upstream.activation == "signal":
         from proxy.activation.signals import SignalStarter  # noqa: PLC0415
 

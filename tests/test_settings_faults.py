@@ -40,7 +40,7 @@ ONE_FAULT = [
     ("upstream: {signal: {signal: SIGKILL}}", "upstream.signal.signal: cannot be 'SIGKILL'"),
     (
         "upstream: {activation: launcher, launcher: {socket: /s}}",
-        "upstream.activation: launcher is not available yet",
+        "upstream.launcher.token: is not set",
     ),
     (
         "upstream: {activation: signal, run_dir: /r}",

@@ -7,7 +7,7 @@ import collections
 import itertools
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from proxy.errors import LauncherError
 
@@ -22,6 +22,26 @@ _LINE_LIMIT: Final = 1024 * 1024
 # Lines taken in one turn of the event loop: about a millisecond's work.
 _AT_ONCE: Final = 16
 _COMMAND_LIMIT: Final = 16 * 1024 * 1024  # bytes of one line of ours, as the launcher has it
+
+
+class Launcher(Protocol):
+    """A launcher that can be talked to, wherever it runs."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def reaped(self) -> bool:
+        """Whether its pid is no child of ours, or no longer."""
+
+    @property
+    def link(self) -> Link: ...
+
+    async def wait(self) -> str:
+        """Await its end; returns how it ended ("exited with code 1")."""
+
+    async def end(self) -> None:
+        """Have done with it."""
 
 
 class Link(asyncio.Protocol):

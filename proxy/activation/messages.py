@@ -6,12 +6,11 @@ import base64
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from proxy.lifecycle.plan import PROXY_OWN
+from proxy.lifecycle.plan import PROXY_OWN, Plan, PlannedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from proxy.lifecycle.plan import Plan
     from proxy.settings import UpstreamSettings
 
 
@@ -38,6 +37,27 @@ def start_fields(plan: Plan) -> dict[str, Any]:
         "files": files,
         "run_dir": plan.run_dir,
     }
+
+
+def started_plan(fields: dict[str, Any]) -> Plan:
+    """The plan that `start_fields` was made of, with `secrets` added to them."""
+    files = tuple(
+        PlannedFile(
+            file["path"], base64.b64decode(file["content"]), file["mode"], file["base_file"]
+        )
+        for file in fields["files"]
+    )
+    return Plan(
+        argv=tuple(fields["argv"]),
+        cwd=fields["cwd"],
+        base_env=fields["base_env"],
+        base_unset=tuple(fields["base_unset"]),
+        env=fields["env"],
+        unset=tuple(fields["unset"]),
+        files=files,
+        run_dir=fields["run_dir"],
+        secrets=frozenset(fields["secrets"]),
+    )
 
 
 def without(env: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:

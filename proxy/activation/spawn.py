@@ -28,6 +28,7 @@ from proxy.lifecycle.plan import PROXY_OWN
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
+    from proxy.activation.link import Launcher
     from proxy.activation.starter import Found
     from proxy.lifecycle.plan import Plan
     from proxy.settings import UpstreamSettings
@@ -69,7 +70,7 @@ class SpawnStarter:
         self._environ = without(environ, PROXY_OWN)
         self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._launcher: LauncherProcess | None = None
+        self._launcher: Launcher | None = None
         self._running: dict[int, asyncio.Future[Exit]] = {}
         self._ended_early: dict[int, Exit] = {}
         self.found: Found | None = None
@@ -109,7 +110,7 @@ class SpawnStarter:
         await ensure_vacant(self._upstream.url)
         self._ended_early.clear()
         self._plan = plan
-        answer = await self._call("start", **start_fields(plan))
+        answer = await self._call("start", **self._start_fields(plan))
         pid = answer["pid"]
         return Started(pid=pid, kind=answer["kind"], why=answer["why"], exited=self._exited(pid))
 
@@ -157,6 +158,9 @@ class SpawnStarter:
             await self._launcher.end()
             self._launcher = None
 
+    def _start_fields(self, plan: Plan) -> dict[str, Any]:
+        return start_fields(plan)
+
     # The launcher's life
 
     async def _open(self) -> None:
@@ -173,12 +177,13 @@ class SpawnStarter:
         if preload is None:
             self._warm(_NOTHING_PRELOADED)
 
-    async def _launch(self) -> LauncherProcess:
+    async def _launch(self) -> Launcher:
         error: Exception | None = None
         for executable in interpreters(self._upstream, self._environ):
             try:
-                self._launcher = LauncherProcess(executable, self._environ, self._event)
-                hello = await self._launcher.connect()
+                launcher = LauncherProcess(executable, self._environ, self._event)
+                self._launcher = launcher
+                hello = await launcher.connect()
             except (LauncherError, OSError) as failure:
                 error = failure
                 logger.warning(
@@ -195,7 +200,7 @@ class SpawnStarter:
                     extra={"launcher": hello["pid"], "interpreter": executable}
                     | {"python": hello["python"]},
                 )
-                return self._launcher
+                return launcher
         raise LauncherError(f"cannot start the launcher: {error}")
 
     async def _discard(self) -> None:
@@ -203,7 +208,7 @@ class SpawnStarter:
             await self._launcher.end()
             self._launcher = None
 
-    async def _watch(self, launcher: LauncherProcess) -> None:
+    async def _watch(self, launcher: Launcher) -> None:
         """See the launcher's end, and let nothing of its upstream outlive it."""
         await asyncio.shield(launcher.link.closed)
         # The kernel has killed the leader (PDEATHSIG). Its group keeps its number while it lives.

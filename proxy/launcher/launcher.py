@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GRACE = 10.0  # seconds from TERM to KILL when the controller has not said otherwise
 FLUSH_LIMIT = 1.0  # seconds for the last messages to leave
-USAGE = "usage: launcher --fd N (a connected socket)"
+USAGE = "usage: launcher --fd N (a connected socket) | --socket PATH (where to listen)"
 
 
 class Launcher:
@@ -191,24 +191,34 @@ def _open_standard_descriptors() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the controller at descriptor N of `--fd N`; returns the exit code."""
-    if len(arguments) != 2 or arguments[0] != "--fd" or not arguments[1].isdigit():
+    """Serve the controller of `--fd N` or those of `--socket PATH`; returns the exit code."""
+    how, where = arguments if len(arguments) == 2 else ("", "")
+    if how not in ("--fd", "--socket") or (how == "--fd" and not where.isdigit()) or not where:
         _say(USAGE)
         return 2
-    fd = int(arguments[1])
     _open_standard_descriptors()
     try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            _say("cannot use descriptor %d: it is not a socket" % fd)
+        if how == "--fd" and not stat.S_ISSOCK(os.fstat(int(where)).st_mode):
+            _say("cannot use descriptor %s: it is not a socket" % where)
             return 2
         os.stat("/proc/self/stat")
     except OSError as error:
-        what = error.filename or "descriptor %d" % fd
+        what = error.filename or "descriptor %s" % where
         _say("cannot use %s: %s" % (what, cause(error)))
         return 2
     # Agent code often runs as our user: it must not read our environment or memory.
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     trim_memory()  # what compiling and importing took
-    Launcher(Loop(), fd).serve()
+    loop = Loop()
+    if how == "--fd":
+        Launcher(loop, int(where)).serve()
+        return 0
+    from .listen import serve  # noqa: PLC0415  beside its proxy a launcher never listens
+
+    try:
+        serve(loop, where, lambda fd: Launcher(loop, fd))
+    except LaunchError as error:
+        _say(str(error))
+        return 1
     return 0

@@ -94,8 +94,9 @@ def _activation(upstream: UpstreamSettings) -> Iterator[Fault]:
             "there is no launcher to preload in",
             about=about,
         )
-    if way == "launcher":
-        yield Fault(("upstream", "activation"), "launcher is not available yet", about=about)
+    for name in ("socket", "token") if way == "launcher" else ():
+        if getattr(upstream.launcher, name) is None:
+            yield Fault(("upstream", "launcher", name), "is not set", about=about)
     if way == "signal":
         yield from _signal(upstream)
 
