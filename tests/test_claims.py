@@ -148,12 +148,12 @@ async def test_a_claim_during_shutdown_is_unavailable(serve: Serve) -> None:
     assert [(await first)[0], (await joined)[0]] == [503, 503]
 
 
-@pytest.mark.parametrize("name", ["", " ", "x" * (LONGEST_ID + 1), "ключ"])
-async def test_an_id_that_is_none_is_refused(serve: Serve, name: str) -> None:
+async def test_an_id_that_is_none_is_refused(serve: Serve) -> None:
     proxy = await serve()
-    status, body = await claim(proxy, name)
-    assert status == 400
-    assert "Idempotency-Key" in body["detail"]
+    for name in ("", " ", "x" * (LONGEST_ID + 1), "ключ"):
+        status, body = await claim(proxy, name)
+        assert status == 400
+        assert "Idempotency-Key" in body["detail"]
 
 
 def test_an_id_is_read_as_it_is_given() -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from proxy.control.watch import Bell, wants_stream
+from proxy.control.watch import Bell, Watch, wants_stream
+from proxy.lifecycle.state import Event, Lifecycle
 from tests.harness import KEY
 
 if TYPE_CHECKING:
@@ -107,18 +109,15 @@ async def test_a_failed_activation_does_not_end_the_wait_for_ready(serve: Serve)
     assert await poll == (200, READY)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_wait_that_makes_no_sense_is_refused(serve: Serve) -> None:
+    proxy = await serve()
+    for query in (
         *("wait=-1", "wait=x", "wait=", "wait=nan", "wait=301", "wait=1e9", "wait=%D9%A1"),
         *("wait=1&state=warm", "wait=1&wait=1", "details=maybe"),
-    ],
-)
-async def test_a_wait_that_makes_no_sense_is_refused(serve: Serve, query: str) -> None:
-    proxy = await serve()
-    status, body = await proxy.get(f"/api/init?{query}")
-    assert status == 400
-    assert query.rpartition("=")[0].rpartition("&")[2] in body["detail"]
+    ):
+        status, body = await proxy.get(f"/api/init?{query}")
+        assert status == 400, query
+        assert query.rpartition("=")[0].rpartition("&")[2] in body["detail"]
 
 
 async def test_a_stream_tells_the_state_and_every_change(serve: Serve) -> None:
@@ -172,11 +171,11 @@ async def test_a_stream_is_resumed_where_it_ended(serve: Serve) -> None:
         assert "SIGKILL" in event["error"]
 
 
-@pytest.mark.parametrize("last", ["0", "x-1", "ffffffff-1", "-", "²-²", "a" * 2000])
-async def test_an_id_of_another_process_gets_the_state(serve: Serve, last: str) -> None:
+async def test_an_id_of_another_process_gets_the_state(serve: Serve) -> None:
     proxy = await serve()
-    async with stream(proxy, last=last) as events:
-        assert await events.event() == DORMANT
+    for last in ("0", "x-1", "ffffffff-1", "-", "²-²", "a" * 2000):
+        async with stream(proxy, last=last) as events:
+            assert await events.event() == DORMANT
 
 
 async def test_shutdown_ends_streams_and_waits_properly(serve: Serve) -> None:
@@ -248,6 +247,61 @@ async def test_a_thousand_watchers_are_all_told(serve: Serve) -> None:
             assert await answer.json() == READY
         assert await asyncio.gather(*polls) == [READY] * 500
         assert await asyncio.gather(*streams) == [[DORMANT, INITIALIZING, READY]] * 500
+
+
+@asynccontextmanager
+async def served(lifecycle: Lifecycle, **kwargs: float) -> AsyncIterator[str]:
+    """The stream of a life cycle of the test's own."""
+    watch = Watch(lifecycle, dict, **kwargs)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await watch.stream(request, details=False)
+
+    app = web.Application()
+    app.add_routes([web.get("/", answer)])
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_a_quiet_stream_shows_that_it_lives() -> None:
+    async with (
+        served(Lifecycle(), heartbeat=0.01) as url,
+        aiohttp.ClientSession() as session,
+        session.get(url) as answer,
+    ):
+        await answer.content.readuntil(b"\n\n:\n\n:\n\n")
+
+
+async def test_changes_in_one_breath_are_all_told() -> None:
+    lifecycle = Lifecycle()
+    async with (
+        served(lifecycle) as url,
+        aiohttp.ClientSession() as session,
+        session.get(url) as answer,
+    ):
+        events = Stream(answer)
+        assert await events.event() == DORMANT
+        for event in (Event.INIT_ACCEPTED, Event.UPSTREAM_READY, Event.DRAIN):
+            lifecycle.apply(event)
+        assert await events.all() == [INITIALIZING, READY]
+
+
+async def test_who_has_missed_too_much_gets_the_state() -> None:
+    lifecycle = Lifecycle()
+    async with served(lifecycle) as url, aiohttp.ClientSession() as session:
+        async with session.get(url) as answer:
+            events = Stream(answer)
+            await events.event()
+            old = events.last
+        lifecycle.apply(Event.INIT_ACCEPTED)
+        for number in range(100):
+            lifecycle.apply(Event.RETRIED, f"failed {number}")
+        async with session.get(url, headers={"Last-Event-ID": old}) as answer:
+            event = await Stream(answer).event()
+            assert event == {"state": "initializing", "error": "failed 99"}
 
 
 async def test_a_bell_wakes_those_who_wait_and_nobody_twice() -> None:

@@ -88,9 +88,15 @@ class Watch:
     `details` gives what `?details=true` adds; `progressed` is to be called when that changes.
     """
 
-    def __init__(self, lifecycle: Lifecycle, details: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        details: Callable[[], dict[str, Any]],
+        heartbeat: float = _HEARTBEAT,
+    ) -> None:
         self._lifecycle = lifecycle
         self._details = details
+        self._heartbeat = heartbeat
         # Numbers of another process of ours mean nothing to this one.
         self._epoch = secrets.token_hex(4)
         self._number = 0
@@ -187,7 +193,7 @@ class Watch:
     async def _quiet(self, response: web.StreamResponse, bell: Bell) -> None:
         """Return when the bell rings; without a ring, after a sign of life."""
         try:
-            async with asyncio.timeout(_HEARTBEAT):
+            async with asyncio.timeout(self._heartbeat):
                 await bell.wait()
         except TimeoutError:
             await response.write(b":\n\n")
