@@ -161,7 +161,9 @@ class ForkServer:
     def serve(self) -> None:
         """Answer until the launcher closes its end. Raises `Grown` in a forked child."""
         self._stream.unguard()
-        self.refusal(["_"], ["/"], None)  # its pages are touched now rather than at the first start
+        self.refusal(
+            ["A_NAME_THAT_NOBODY_READS"], ["/"], None
+        )  # its pages are touched now rather than at the first start
         child: Child | None = Child(self._stream)
         while True:
             if child is None and not self._stream.ready(QUIET):

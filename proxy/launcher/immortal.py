@@ -3,8 +3,9 @@
 Calling a function writes to the counts of the function, its code and its class, and every first
 write to a page after a fork copies the page. Since 3.12 CPython has objects whose count is never
 written (PEP 683). Here functions, code, classes, descriptors and modules that exist once everything
-is imported are marked as such. They live as long as the process, which they nearly always do
-anyway, and hold nothing whose end anybody waits for; instances are left alone.
+is imported, with their constants, are marked as such. They live as long as the process, which
+they nearly always do anyway, and hold nothing whose end anybody waits for; instances are left
+alone.
 
 The mark is one well-known value in the low half of the count. It is made only by interpreters for
 which that is known (64 bit, with the lock, no debug build), and only after a trial on an object of
@@ -19,8 +20,14 @@ import gc
 import sys
 import types
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
 KNOWN = ((3, 12), (3, 13))  # later releases keep flags in the upper half
 _MARK = 0xFFFFFFFF
+_MRO = type.__dict__["__mro__"].__get__
+_CONSTANTS = (str, bytes, tuple, frozenset)
 _KINDS = frozenset(
     [
         types.FunctionType,
@@ -49,11 +56,27 @@ def immortalize() -> int:
         if kind in _KINDS or issubclass(kind, type):
             _mark(thing)
             count += 1
-            code = thing.__code__ if kind is types.FunctionType else None
-            if code is not None:
-                for part in (code, code.co_consts, code.co_names):
-                    _mark(part)
+            for part in _parts(thing, kind):
+                _mark(part)
     return count
+
+
+def _parts(thing: Any, kind: type) -> Iterator[object]:
+    """What running a function, or looking something up in a class, counts as well."""
+    if kind is types.FunctionType:
+        yield from (thing.__defaults__, thing.__closure__, *(thing.__closure__ or ()))
+        yield from _code(thing.__code__)
+    elif issubclass(kind, type):
+        yield _MRO(thing)
+
+
+def _code(code: types.CodeType) -> Iterator[object]:
+    yield from (code, code.co_consts, code.co_names, *code.co_names)
+    for constant in code.co_consts:
+        if type(constant) in _CONSTANTS:
+            yield constant
+        elif type(constant) is types.CodeType:
+            yield from _code(constant)
 
 
 def _possible() -> bool:

@@ -10,8 +10,14 @@ which nearly every process has, are not searched because it is known what they r
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
 
 _TERMINATED = re.compile(rb"[A-Z][A-Z0-9_]{3,}(?=\0)")
 _ANY = re.compile(rb"[A-Z][A-Z0-9_]{3,}")
@@ -40,15 +46,15 @@ class Native:
     def __init__(self, paths: list[str]) -> None:
         known = {path: _known(path) for path in paths}
         self._known = {name: path for path in paths for name in known[path] or ()}
-        self._paths = [path for path in paths if known[path] is None and _reads(_content(path))]
+        self._paths = [path for path in paths if known[path] is None and _reads(path)]
         tails: set[bytes] = set()
         texts: set[bytes] = set()
         for path in self._paths:
-            content = _content(path)
-            if _terminates(content):
-                tails.update(_TERMINATED.findall(content))
-            else:
-                texts.update(_ANY.findall(content))
+            with _content(path) as content:
+                if _terminates(content):
+                    tails.update(_TERMINATED.findall(content))
+                else:
+                    texts.update(_ANY.findall(content))
         self._tails = b"\0".join(sorted(tails)) + b"\0"
         self._texts = b"\0".join(sorted(texts))
 
@@ -63,9 +69,10 @@ class Native:
         known = encoded + b"\0" in self._tails or encoded in self._texts
         if known or not _USUAL.match(name):
             for path in self._paths:
-                content = _content(path)
-                if (encoded + b"\0" if _terminates(content) else encoded) in content:
-                    return path
+                with _content(path) as content:
+                    wanted = encoded + b"\0" if _terminates(content) else encoded
+                    if _has(content, wanted):
+                        return path
         return None
 
 
@@ -88,17 +95,27 @@ def _known(path: str) -> tuple[str, ...] | None:
     return None
 
 
-def _reads(content: bytes) -> bool:
-    return _GO in content or any(symbol in content for symbol in _SYMBOLS)
+def _reads(path: str) -> bool:
+    with _content(path) as content:
+        return any(_has(content, symbol) for symbol in (_GO, *_SYMBOLS))
 
 
-def _terminates(content: bytes) -> bool:
-    return not any(mark in content for mark in _UNTERMINATED)
+def _terminates(content: mmap.mmap | bytes) -> bool:
+    return not any(_has(content, mark) for mark in _UNTERMINATED)
 
 
-def _content(path: str) -> bytes:
+def _has(content: mmap.mmap | bytes, text: bytes) -> bool:
+    return content.find(text) >= 0
+
+
+@contextmanager
+def _content(path: str) -> Iterator[mmap.mmap | bytes]:
+    """A file's bytes, mapped: read in, they would leave holes in the heap that forks share."""
     try:
         with open(path, "rb") as library:
-            return library.read()
-    except OSError:
-        return b""  # deleted since, or not a file
+            content = mmap.mmap(library.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        yield b""  # deleted since, empty, or not a file
+        return
+    with content:
+        yield content
