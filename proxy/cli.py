@@ -7,7 +7,6 @@ one that is asked for is imported, so that a dormant pod does not carry the othe
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import sys
 from typing import Final, Protocol, cast
@@ -52,8 +51,6 @@ def _parser(asked: list[str]) -> argparse.ArgumentParser:
         prog="deferred-init-proxy",
         description="Give any unmodified agent server the deferred-init (warm-pool) life cycle.",
         epilog="Start with: deferred-init-proxy demo",
-        # Room for the longest command beside its help.
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=28),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -20,7 +20,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     answer = run("--help")
     assert answer.returncode == 0
-    assert all(f"    {command} " in answer.stdout for command in COMMANDS)
+    named = [line.split()[0] for line in answer.stdout.splitlines() if line.startswith("    ")]
+    assert set(COMMANDS) <= set(named)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
