@@ -37,6 +37,16 @@ def test_who_ignores_term_is_killed_when_the_grace_is_over() -> None:
         assert not alive(member)
 
 
+def test_a_frozen_upstream_is_thawed_to_end_in_good_order() -> None:
+    with Launcher() as launcher:
+        script = "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"
+        pid = launcher.start("sh", "-c", script)["pid"]
+        launcher.line("up")
+        os.kill(pid, signal.SIGSTOP)
+        launcher.stop(grace=20)
+        assert launcher.event("exit")["code"] == 5
+
+
 def test_members_of_the_group_have_the_grace_even_when_the_leader_ends_first(
     tmp_path: Path,
 ) -> None:

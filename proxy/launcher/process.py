@@ -125,6 +125,7 @@ class Upstream:
         self._stopping = time.monotonic() + grace
         self._output.resume()  # a writer that waits for us could not end in good order
         send_signal(-group, signal.SIGTERM)
+        send_signal(-group, signal.SIGCONT)  # who is stopped (a debugger, a freezer) hears it too
         # Members whose parent lives in another session end without a signal to us, so look again.
         while group_lives(group) and time.monotonic() < self._stopping:
             self._loop.turn(POLL)
