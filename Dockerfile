@@ -34,18 +34,18 @@ RUN "${AGENT_PYTHON}" -m venv /opt/proxy \
     && /opt/proxy/bin/pip install --no-cache-dir --disable-pip-version-check \
         --only-binary :all: --require-hashes -r /opt/proxy/requirements.lock
 COPY proxy /opt/proxy/src/proxy
-COPY deploy/entrypoint.yaml /etc/deferred-init/proxy.yaml
+COPY deploy/entrypoint.yaml /etc/deferred-init-image/proxy.yaml
 # The preload plan is recorded here, where interpreter and packages are those of the running image.
 RUN cp -r /opt/proxy/src/proxy /opt/proxy/lib/python3.*/site-packages/ \
     && /opt/proxy/bin/python -m compileall -q /opt/proxy/lib \
-    && OH_DEFERRED_INIT=false /opt/proxy/bin/python -I -m proxy record --config /etc/deferred-init/proxy.yaml
+    && OH_DEFERRED_INIT=false /opt/proxy/bin/python -I -m proxy record --config /etc/deferred-init-image/proxy.yaml
 ENV OH_DEFERRED_INIT=true
 USER ${AGENT_USER}
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
     CMD ["/opt/proxy/bin/python", "-I", "-S", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["/opt/proxy/bin/python", "-I", "-m", "proxy"]
-CMD ["serve", "--config", "/etc/deferred-init/proxy.yaml"]
+CMD ["serve", "--config", "/etc/deferred-init-image/proxy.yaml"]
 
 
 # The proxy alone.

@@ -1,0 +1,123 @@
+"""The example that claims a pod, against a stand-in for the Kubernetes API and a real proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from tests.deploy.manifests import DEPLOY
+from tests.harness import KEY, clean_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness import Serve
+
+pytestmark = pytest.mark.deploy
+
+
+class Cluster:
+    """Pods at 127.0.0.1; a patch counts only with the version that was read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.conflicts = 0
+        self.account = directory / "account"
+        self.account.mkdir()
+        (self.account / "token").write_text("the-accounts-token")
+        (self.account / "namespace").write_text("agents")
+
+    def add(self, name: str, *, ready: str = "True", version: str = "7") -> None:
+        labels = {"deferred-init/pool": "agents", "deferred-init/claimed": "false"}
+        self.pods[name] = {
+            "metadata": {"name": name, "resourceVersion": version, "labels": labels},
+            "status": {
+                "podIP": "127.0.0.1",
+                "conditions": [{"type": "Ready", "status": ready}],
+            },
+        }
+
+    async def list(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer the-accounts-token"
+        wanted = dict(pair.split("=") for pair in request.query["labelSelector"].split(","))
+        found = [
+            pod for pod in self.pods.values() if wanted.items() <= pod["metadata"]["labels"].items()
+        ]
+        return web.json_response({"items": found})
+
+    async def patch(self, request: web.Request) -> web.Response:
+        pod = self.pods[request.match_info["name"]]
+        metadata = json.loads(await request.read())["metadata"]
+        if (
+            pod.pop("taken", False)
+            or metadata["resourceVersion"] != (pod["metadata"]["resourceVersion"])
+        ):
+            self.conflicts += 1
+            return web.json_response({"code": 409}, status=409)
+        pod["metadata"]["labels"] |= metadata["labels"]
+        return web.json_response(pod)
+
+    async def start(self) -> str:
+        app = web.Application()
+        path = "/api/v1/namespaces/agents/pods"
+        app.add_routes([web.get(path, self.list), web.patch(path + "/{name}", self.patch)])
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+
+async def claim(cluster: Cluster, api: str, port: str, init: object) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(DEPLOY / "claims" / "claim.py"), "claim-1",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(
+            ACCOUNT=str(cluster.account), KUBERNETES_API=api, AGENT_PORT=port, OH_SECRET_KEY=KEY
+        ),
+    )  # fmt: skip
+    out, err = await process.communicate(json.dumps(init).encode())
+    return await process.wait(), out.decode(), err.decode()
+
+
+async def test_a_claim_takes_one_ready_pod_and_makes_it_the_users(
+    serve: Serve, tmp_path: Path
+) -> None:
+    pod = await serve()
+    cluster = Cluster(tmp_path)
+    cluster.add("warming", ready="False")
+    cluster.add("contested")
+    cluster.pods["contested"]["taken"] = True  # somebody is a moment faster
+    cluster.add("free")
+    api = await cluster.start()
+    try:
+        port = pod.url.rpartition(":")[2]
+        code, out, err = await claim(cluster, api, port, {"env": {"GREETING": "hello"}})
+        assert (code, out.strip()) == (0, f"http://127.0.0.1:{port}"), err
+        assert cluster.conflicts == 1
+        claimed = cluster.pods["free"]["metadata"]["labels"]
+        assert claimed["deferred-init/claimed"] == "true"
+        assert claimed["deferred-init/claim"] == "claim-1"
+        assert (await pod.get("/api/env"))[1]["GREETING"] == "hello"
+    finally:
+        await cluster.stop()
+
+
+async def test_an_empty_pool_is_said(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.add("warming", ready="False")
+    api = await cluster.start()
+    try:
+        code, _, err = await claim(cluster, api, "1", {})
+        assert code == 1
+        assert "no warm pod" in err
+    finally:
+        await cluster.stop()
