@@ -103,6 +103,8 @@ def _length(lengths: list[bytes], codings: list[bytes]) -> int:
     if codings:
         if lengths:
             raise ResponseError("both Transfer-Encoding and Content-Length")
+        if not all(codings):
+            raise ResponseError("an empty Transfer-Encoding")
         last = codings[-1].rpartition(b",")[2].strip(b"\t ")
         return CHUNKED if last == b"chunked" else UNTIL_CLOSE
     if not lengths:

@@ -90,6 +90,8 @@ BAD: Final[list[bytes]] = [
     *(ok(b"Content-Length: " + value, body=b"hello") for value in [
         b"", b"-5", b"+5", b"5, 5", b"5,6", b"0x5", b"5.0", b"five", b"5 5", b"9" * 19, b"5;", b"\xb2",
     ]),
+    ok(b"Transfer-Encoding:", body=b"hello"),
+    ok(b"Transfer-Encoding: ", _CHUNKED, body=b"0\r\n\r\n"),
     b"\r\n" + ok(_LENGTH, body=b"hello"),
     b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\nhello",
