@@ -16,6 +16,7 @@ from tests.real.pods import free_port, interpreter
 from tests.warming import Warm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PATIENCE = 180.0  # seconds for a recording on a busy machine
@@ -84,19 +85,26 @@ class Server:
         assert self.status(path, KEY) == 200
 
 
-@pytest.fixture(scope="module", params=["newest", "1.20.1"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    return Server(request.param, tmp_path_factory.mktemp(request.param))
-
-
 @pytest.fixture(scope="module")
-def newest(tmp_path_factory: pytest.TempPathFactory) -> Server:
-    return Server("newest", tmp_path_factory.mktemp("newest"))
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Server]:
+    """Every release is recorded once."""
+    servers: dict[str, Server] = {}
+
+    def get(version: str) -> Server:
+        if version not in servers:
+            servers[version] = Server(version, tmp_path_factory.mktemp(version))
+        return servers[version]
+
+    return get
 
 
 @pytest.mark.real
 @pytest.mark.timeout(600)
-def test_keys_in_the_environment_are_enforced_after_a_warm_start(server: Server) -> None:
+@pytest.mark.parametrize("version", ["newest", "1.20.1"])
+def test_keys_in_the_environment_are_enforced_after_a_warm_start(
+    recorded: Callable[[str], Server], version: str
+) -> None:
+    server = recorded(version)
     struck = server.recorded["struck"]
     assert "openhands.agent_server.sockets" in struck
     assert len(struck) < 10
@@ -119,7 +127,10 @@ def test_keys_in_the_environment_are_enforced_after_a_warm_start(server: Server)
 
 @pytest.mark.real
 @pytest.mark.timeout(600)
-def test_keys_in_the_configuration_file_are_enforced_after_a_warm_start(newest: Server) -> None:
+def test_keys_in_the_configuration_file_are_enforced_after_a_warm_start(
+    recorded: Callable[[str], Server],
+) -> None:
+    newest = recorded("newest")
     run_dir = newest.home / "run"
     config = run_dir / "config.json"
     content = json.dumps({"session_api_keys": [KEY], "secret_key": KEY}).encode()
