@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,15 @@ def bound_address(sock: socket.socket) -> str:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """What tells one file at `path` from another that takes its place; None when there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _tcp(address: TcpAddress) -> socket.socket:
@@ -72,8 +82,11 @@ def _answers(path: str) -> bool:
     if not Path(path).is_socket():
         return True  # a file of somebody's: not ours to remove
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # one with a full queue lives, and would keep us waiting
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             return False
+        except BlockingIOError:
+            return True
     return True

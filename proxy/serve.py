@@ -36,7 +36,7 @@ from proxy.lifecycle.gate import Verdict, decide
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
-from proxy.listen import bound_address, open_listener
+from proxy.listen import bound_address, identity, open_listener
 from proxy.relay import Refusal, Relay
 from proxy.relay.refusals import plain_refusal
 from proxy.settings import UnixAddress
@@ -139,6 +139,7 @@ class Server:
             trusted_proxies=settings.listen.trusted_proxies,
         )
         self._listener: asyncio.Server | None = None
+        self._socket_file: tuple[int, int] | None = None
         self._admin: Admin | None = None
         self._cut = asyncio.Event()
 
@@ -168,7 +169,10 @@ class Server:
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        sock = open_listener(self._settings.listen.address)
+        address = self._settings.listen.address
+        sock = open_listener(address)
+        if isinstance(address, UnixAddress):
+            self._socket_file = identity(address.path)
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
         self._listener = await create(self._relay, sock=sock)
         logger.info(
@@ -310,6 +314,7 @@ class Server:
                 logger.error("cannot stop the upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
         elif drain.exception() is not None:
             logger.error("cannot drain", exc_info=drain.exception())
+        self._stop_listening()
         self._relay.abort()
         await self._starter.close()
         await self._control.cleanup()
@@ -328,10 +333,14 @@ class Server:
         await self._relay.drain(_LAST_BYTES, tunnels=True)
 
     def _stop_listening(self) -> None:
+        address, mine = self._settings.listen.address, self._socket_file
+        # Another proxy's, or a file that kept us from listening, is not ours to remove.
+        if isinstance(address, UnixAddress) and mine is not None:
+            self._socket_file = None
+            if identity(address.path) == mine:
+                Path(address.path).unlink()
         if self._listener is not None:
             self._listener.close()
-        if isinstance(self._settings.listen.address, UnixAddress):
-            Path(self._settings.listen.address.path).unlink(missing_ok=True)
 
 
 def _private_run_dir() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,3 +185,58 @@ async def test_upstream_that_spoils_the_undo_does_not_spoil_the_shutdown(
     assert await proxy.ended() == 0
     assert not (tmp_path / "run").exists()
     assert not [line for line in proxy.log if line.get("plain") or "exception" in line]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_the_name_of_a_unix_listener_goes_with_it(
+    serve: Serve, tmp_path: Path, signals: int
+) -> None:
+    settings = echo_settings(tmp_path)
+    name = tmp_path / "proxy.sock"
+    settings["listen"]["address"] = f"unix:{name}"
+    proxy = await serve(settings)
+    assert name.is_socket()
+    for _ in range(signals):
+        proxy.process.terminate()
+    assert await proxy.ended() == 0
+    assert not name.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "dangling link", "busy socket"])
+async def test_what_keeps_the_proxy_from_listening_is_left_alone(
+    serve: Serve, tmp_path: Path, kind: str
+) -> None:
+    name = tmp_path / "proxy.sock"
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as waiting:
+        match kind:
+            case "file":
+                name.write_text("somebody's")
+            case "directory":
+                name.mkdir()
+            case "dangling link":
+                name.symlink_to("nowhere")
+            case _:
+                other.bind(str(name))
+                other.listen(0)
+                waiting.connect(str(name))  # its queue is full: it answers nobody, and lives
+        before = os.lstat(name)
+        settings = echo_settings(tmp_path)
+        settings["listen"]["address"] = f"unix:{name}"
+        with pytest.raises(AssertionError, match="cannot listen on unix:"):
+            await serve(settings)
+        after = os.lstat(name)
+        assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+
+async def test_a_name_that_another_has_taken_over_is_not_removed(
+    serve: Serve, tmp_path: Path
+) -> None:
+    settings = echo_settings(tmp_path)
+    name = tmp_path / "proxy.sock"
+    settings["listen"]["address"] = f"unix:{name}"
+    proxy = await serve(settings)
+    name.unlink()
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(name))
+        assert await proxy.stop() == 0
+        assert name.is_socket()
