@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -271,7 +272,8 @@ def main() -> int:
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--check", action="store_true", help="exit 1 when a bar is missed")
     options = parser.parse_args()
-    _many_descriptors()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bench = Bench(options, directory, stack)
@@ -289,13 +291,6 @@ def main() -> int:
         names = [name for name in bench.names if name != "direct"]
         chart(bench.measures["small requests, 32 connections"], names, options.svg)
     return int(options.check and any(verdict.startswith("MISSED") for verdict in verdicts))
-
-
-def _many_descriptors() -> None:
-    import resource  # noqa: PLC0415  not on every platform
-
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":
