@@ -157,6 +157,22 @@ async def test_an_agent_container_that_restarts_gets_the_same_plan(
         assert await greeting(proxy) == "hello-hello"
 
 
+async def test_an_init_during_a_later_recording_reaches_the_users_own_upstream(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """A recording has an upstream at the same address, and that one knows no keys."""
+    async with container(tmp_path) as agent:
+        proxy = await serve(settings(tmp_path, preload={"modules": "auto"}))
+        await proxy.logged(lambda line: line.get("cause") == "WARMED")
+        agent.kill()
+        agent.start()
+        await proxy.logged(lambda line: "has loaded" in line.get("step", ""))
+        assert (await proxy.init(KEYS))[0] == 200
+        assert await greeting(proxy) == "hello-hello"
+        details = (await proxy.get("/api/init?details=true"))[1]
+        assert details["pid"] == (await proxy.get("/api/self"))[1]["pid"]
+
+
 async def test_an_agent_container_that_restarts_while_dormant_is_no_news(
     serve: Serve, tmp_path: Path
 ) -> None:

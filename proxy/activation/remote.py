@@ -9,7 +9,6 @@ proves itself to the other is told in `proxy.launcher.listen`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
@@ -187,9 +186,8 @@ def _token(file: Path) -> bytes:
     except FileNotFoundError:
         token = secrets.token_bytes(_TOKEN_BYTES)
         part = file.with_name(f".{file.name}.part")
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
         try:
+            part.unlink(missing_ok=True)
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w") as opened:  # noqa: PTH123  a descriptor, for its mode
                 opened.write(token.hex())

@@ -22,7 +22,7 @@ from proxy.activation.process import LauncherProcess
 from proxy.activation.starter import Exit, Started
 from proxy.activation.tasks import cancel, failed
 from proxy.activation.vacancy import ensure_vacant
-from proxy.errors import LauncherError
+from proxy.errors import ActivationError, LauncherError
 from proxy.lifecycle.plan import PROXY_OWN
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 # Seconds over the grace for a stop to be answered: twice 5 s for the killed to go, then the files.
 _STOP_MARGIN: Final = 20.0
+# Seconds for a recording's upstream to die, and between two looks.
+_VACATE_LIMIT: Final = 5.0
+_VACATE_POLL: Final = 0.02
 _NOTHING_PRELOADED: Final = "nothing is preloaded"
 
 
@@ -107,12 +110,29 @@ class SpawnStarter:
         A cancelled start may yet succeed; `stop` ends what it began.
         """
         await self.open()
+        if self._upstream.preload.modules == "auto":
+            await self._end_recording()
         await ensure_vacant(self._upstream.url)
         self._ended_early.clear()
         self._plan = plan
         answer = await self._call("start", **self._start_fields(plan))
         pid = answer["pid"]
         return Started(pid=pid, kind=answer["kind"], why=answer["why"], exited=self._exited(pid))
+
+    async def _end_recording(self) -> None:
+        """A launcher that has been replaced records anew, with an upstream at the same address."""
+        deadline = asyncio.get_running_loop().time() + _VACATE_LIMIT
+        while True:
+            await self._call("hasten")
+            await self._call("stop", grace=0)  # sweeps what the recording has started
+            try:
+                await ensure_vacant(self._upstream.url)
+            except ActivationError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_VACATE_POLL)
+            else:
+                return
 
     async def hasten(self) -> None:
         """Somebody waits for `warmed`: what takes longer than a cold start is given up."""
