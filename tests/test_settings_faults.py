@@ -72,6 +72,7 @@ ONE_FAULT = [
     ("limits: {target_length: 70000}", "limits.target_length: must be less than limits.head_size"),
     ("deferred_init: maybe", "deferred_init: must be true or false, not 'maybe'"),
     ("log: {level: verbose}", "log.level: must be 'debug', 'info', 'warning' or 'error', not"),
+    ("upstream: {env: {TOKEN=s3cret: '1'}}", "upstream.env['TOKEN=']: the name of a variable"),
     (
         "upstream: {on_exit: dormant}",
         "upstream.on_exit: cannot be dormant without deferred_init",
@@ -89,7 +90,7 @@ ONE_FAULT = [
     ("upstream: {run_dir: //}", "upstream.run_dir: cannot be /"),
     ("upstream: {env: {PORT: 8000}}", "upstream.env.PORT: must be text; write it in quotes (line"),
     ("upstream: {env: {D: yes, E: true}}", "upstream.env.E: must be text"),
-    ("upstream: {env: {'A=B': x}}", "upstream.env['A=B']: the name of a variable cannot contain"),
+    ("upstream: {env: {'A=B': x}}", "upstream.env['A=']: the name of a variable cannot contain"),
     ("upstream: {env: {'': x}}", "upstream.env['']: the name of a variable cannot be empty"),
     ('upstream: {env: {A: "x\\0"}}', "upstream.env.A: cannot contain NUL"),
     ("upstream: {deny_env: OH_X}", "upstream.deny_env: must be a list, not 'OH_X'"),

@@ -140,7 +140,9 @@ def dotted(path: Path) -> str:
         elif _PLAIN_KEY.fullmatch(part):
             text += f".{part}" if text else part
         else:
-            text += f"[{part[:_SHOWN_CHARACTERS]!r}]"
+            # `KEY=value` written as a name carries a value.
+            name, equals, _ = part.partition("=")
+            text += f"[{name[:_SHOWN_CHARACTERS] + equals!r}]"
     return text
 
 
