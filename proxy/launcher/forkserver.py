@@ -39,6 +39,7 @@ from .child_of_fork import Child, Grown  # noqa: E402
 from .command import Command, Unsuitable  # noqa: E402
 from .identity import difference, identity  # noqa: E402
 from .immortal import immortalize  # noqa: E402
+from .lean import drop_code  # noqa: E402
 from .leftovers import Leftovers, wait_for_threads  # noqa: E402
 from .lookout import Lookout  # noqa: E402
 from .native import Native, mapped  # noqa: E402
@@ -156,6 +157,7 @@ class ForkServer:
         gc.collect()
         immortalize()
         trim_memory()
+        drop_code()
         gc.freeze()
 
     def serve(self) -> None:
