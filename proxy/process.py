@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,22 @@ def protect() -> None:
     inherited by the upstream, which is not ours to limit.)
     """
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def allow_descriptors(wanted: int) -> None:
+    """Raise the soft limit of open files to `wanted`, as far as the hard limit lets us.
+
+    What is missing then is logged. The launcher gets the old limit back (`activation.process`).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < reachable:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+    if reachable < wanted:
+        logger.warning(
+            "limits.connections is more than open files allow",
+            extra={"wanted": wanted, "hard_limit": hard},
+        )
 
 
 def adopt_orphans() -> None:

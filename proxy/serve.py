@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Files that are open whatever clients do: the loop's, the listeners', the launcher's, the log's.
+_OWN_DESCRIPTORS: Final = 64
 # Seconds for the last bytes of a stopped upstream (WebSocket close frames) to reach the clients.
 _LAST_BYTES: Final = 1.0
 
@@ -149,6 +151,8 @@ class Server:
         for number in process.STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
         process.adopt_orphans()
+        # Each client's connection may have one to the upstream beside it.
+        process.allow_descriptors(2 * self._settings.limits.connections + _OWN_DESCRIPTORS)
         process.Reaper(loop, self._starter.owned_pids).attach()
         try:
             await self._control.setup()

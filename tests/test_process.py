@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -110,3 +111,14 @@ async def test_nobody_of_the_same_user_can_read_the_proxys_secrets(serve: Serve)
         assert KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     for pid in (launcher, upstream):
         assert KEY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_descriptors_are_raised_for_the_proxy_and_not_for_the_upstream(
+    serve: Serve,
+) -> None:
+    proxy = await serve(prefix=["prlimit", "--nofile=256:4096"])
+    await proxy.init({})
+    upstream = (await proxy.get("/api/self"))[1]["pid"]
+    assert resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE) == (4096, 4096)
+    assert resource.prlimit(upstream, resource.RLIMIT_NOFILE) == (256, 4096)
+    await proxy.logged(lambda line: line.get("hard_limit") == 4096)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import signal
 import socket
 import subprocess
@@ -23,6 +25,10 @@ _FLAGS: Final = ("-I", "-S", "-X", "utf8")
 _HELLO_LIMIT: Final = 10.0  # seconds for an interpreter to show that it can run the launcher
 _LEAVE_LIMIT: Final = 2.0  # seconds to end after each way of asking
 _REAP_POLL: Final = 0.005  # seconds; the connection ends a moment before the process
+
+
+# Before the proxy raises its own: a server that uses select(2) relies on the limit it was given.
+_DESCRIPTORS: Final = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 class LauncherProcess:
@@ -58,6 +64,9 @@ class LauncherProcess:
             except OSError:
                 self._ours.close()
                 raise
+        # A launcher that is gone by now says so soon enough.
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, _DESCRIPTORS)
 
     @property
     def pid(self) -> int:
