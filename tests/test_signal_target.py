@@ -79,7 +79,7 @@ def test_the_proxy_never_names_itself(tmp_path: Path) -> None:
 def test_of_a_server_and_its_workers_the_server_is_meant(
     sleepers: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    forks = f"import os, sys; os.fork(); print('up', flush=True); {SLEEP}"
+    forks = f"import os, sys; os.fork(); os.write(1, b'up\\n'); {SLEEP}"
     process = subprocess.Popen(
         [sys.executable, "-c", forks, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
     )

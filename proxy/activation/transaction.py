@@ -191,6 +191,8 @@ class Activator:
             await self._undo()  # whoever does not answer is ended by it
             late = f"not begun within init.timeout ({self._timeout:g} s): warming does not end"
             raise ActivationTimeoutError(late) from None
+        if self._lifecycle.state is State.WARMING:
+            self._apply(Event.WARMED)  # known here a moment before its own callback runs
         self._on_plan(plan)
         self.progress = Progress(self.progress.on_phase, attempt=self.progress.attempt)
         self._delay = _FIRST_DELAY
