@@ -223,7 +223,7 @@ def test_serves_as_a_zipapp_and_as_a_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--fd"], ["--fd", "x"], ["--fd", "999"], ["--fd", "0"], ["--socket", "x"]]
+    "arguments", [[], ["--fd"], ["--fd", "x"], ["--fd", "999"], ["--fd", "0"]]
 )
 def test_wrong_command_line_is_told_in_one_line(arguments: list[str]) -> None:
     done = subprocess.run(
