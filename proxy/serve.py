@@ -131,6 +131,7 @@ class Server:
             shutdown_timeout=_LAST_BYTES,
         )
         # ... and last the relay, which is the only one to face the network.
+        self._holds = settings.gate.hold > 0
         self._open_paths = frozenset(path.encode() for path in settings.gate.open_paths)
         self._relay = Relay(
             gate=self._gate,
@@ -139,7 +140,9 @@ class Server:
             refuse=self._refuse,
             limits=settings.limits,
             trusted_proxies=settings.listen.trusted_proxies,
+            hold=settings.gate.hold,
         )
+        self._lifecycle.subscribe(lambda _state, _event: self._relay.reconsider())
         self._listener: asyncio.Server | None = None
         self._socket_file: tuple[int, int] | None = None
         self._admin: Admin | None = None
@@ -230,7 +233,7 @@ class Server:
     # What the parts ask of each other
 
     def _gate(self, _method: bytes, target: bytes) -> Verdict:
-        return decide(self._lifecycle.state, target, self._open_paths)
+        return decide(self._lifecycle.state, target, self._open_paths, hold=self._holds)
 
     def _refuse(self, verdict: Verdict, head: RequestHead) -> Refusal:
         if not page.wants_page(head.method, head.field(b"accept")):

@@ -136,3 +136,16 @@ def test_open_paths_are_exact_and_closed_when_draining() -> None:
     assert decide(State.DORMANT, b"/docs?x", paths) is Verdict.RELAY
     assert decide(State.DORMANT, b"/docs/", paths) is Verdict.REFUSE
     assert decide(State.DRAINING, b"/docs", paths) is Verdict.CLOSE
+
+
+def test_only_what_comes_while_an_upstream_is_on_its_way_is_held() -> None:
+    verdicts = {state: decide(state, b"/", hold=True) for state in State}
+    assert verdicts == {
+        State.WARMING: Verdict.REFUSE,
+        State.DORMANT: Verdict.REFUSE,
+        State.INITIALIZING: Verdict.HOLD,
+        State.READY: Verdict.RELAY,
+        State.DRAINING: Verdict.CLOSE,
+    }
+    assert decide(State.INITIALIZING, b"/health", hold=True) is Verdict.CONTROL
+    assert decide(State.INITIALIZING, b"/docs", frozenset({b"/docs"}), hold=True) is Verdict.RELAY

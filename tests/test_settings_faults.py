@@ -32,7 +32,7 @@ ONE_FAULT = [
     ("init: {[a]: x}", "init: has a key that is not text"),
     ("init: 5", "init: must be a mapping of keys to values (line 1)"),
     ("listen: {admin: 9901}", "listen.admin: cannot be 9901"),
-    ("gate: {hold: 3}", "gate.hold: is not available yet"),
+    ("gate: {hold: -1}", "gate.hold: must be at least 0, not -1"),
     (
         "upstream: {forward: {key: s3cret}}",
         "upstream.forward: has no effect with upstream.activation: spawn",

@@ -17,14 +17,22 @@ CONTROL_PATHS: Final = frozenset({b"/api/init", b"/health", b"/ready"})
 class Verdict(enum.Enum):
     CONTROL = "control"  # the control plane answers
     RELAY = "relay"  # goes to the upstream
+    HOLD = "hold"  # parked until the state has changed, or for so long
     REFUSE = "refuse"  # 503, may come back
     CLOSE = "close"  # 503, and the connection ends: shutting down
 
 
-def decide(state: State, target: bytes, open_paths: frozenset[bytes] = frozenset()) -> Verdict:
+def decide(
+    state: State,
+    target: bytes,
+    open_paths: frozenset[bytes] = frozenset(),
+    *,
+    hold: bool = False,
+) -> Verdict:
     """Judge one request by its raw target (`/path?query`, as on the request line).
 
-    `open_paths` are raw paths that are relayed in every state but draining.
+    `open_paths` are raw paths that are relayed in every state but draining. With `hold`,
+    what comes while an upstream is on its way waits for it.
     """
     path = target.partition(b"?")[0]
     if path in CONTROL_PATHS:
@@ -33,4 +41,4 @@ def decide(state: State, target: bytes, open_paths: frozenset[bytes] = frozenset
         return Verdict.CLOSE
     if state is State.READY or path in open_paths:
         return Verdict.RELAY
-    return Verdict.REFUSE
+    return Verdict.HOLD if hold and state is State.INITIALIZING else Verdict.REFUSE

@@ -30,9 +30,8 @@ from proxy.relay.endpoint import (
     TUNNEL,
     WAIT,
 )
-from proxy.relay.intake import Intake
-from proxy.relay.limits import DISCARDED, HIGH_WATER, KNOWN_SIZE
-from proxy.relay.refusals import Refusal, detail, render
+from proxy.relay.limits import HIGH_WATER, KNOWN_SIZE
+from proxy.relay.unserved import Unserved
 from proxy.relay.wheel import NEVER
 
 if TYPE_CHECKING:
@@ -42,23 +41,19 @@ if TYPE_CHECKING:
     from proxy.relay.relay import Relay
 
 
-class Client(Intake):
+class Client(Unserved):
     """One client connection."""
 
     __slots__ = (
         "_control",
         "_forwarding",
-        "_head",
-        "_last",
         "_upstream",
     )
 
     def __init__(self, relay: Relay) -> None:
         super().__init__(relay)
-        self._head: RequestHead | None = None
         self._upstream: Backend | None = None
         self._control: Backend | None = None
-        self._last = False  # the connection ends with this exchange
 
     # What the event loop does.
 
@@ -114,7 +109,10 @@ class Client(Intake):
         self._body = RequestBody(head.length) if head.length else None
         self._responded = self._timed = False
         self._last = not head.keep_alive
-        verdict = relay.gate(head.method, head.target)
+        return self.dispatch(relay.gate(head.method, head.target), head, rest)
+
+    def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
+        relay = self.relay
         if verdict is Verdict.RELAY:
             backend = self._upstream
             if backend is None:
@@ -124,7 +122,7 @@ class Client(Intake):
             if backend is None:
                 backend = self._control = relay.open(Backend(self, control=True))
         else:
-            return self._turn_away(verdict, head, rest)
+            return self.turn_away(verdict, head, rest)
         self._active = backend
         backend.begin(head)
         out = head.forward(self._forwarding, upstream=verdict is Verdict.RELAY)
@@ -244,41 +242,12 @@ class Client(Intake):
 
     # Ending.
 
-    def _turn_away(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
-        """Answer 503 in the backend's place; what is left to read."""
-        # A body is dropped to keep the connection, if its size is known and small, and it is
-        # sure to come.
-        dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
-        close = verdict is Verdict.CLOSE or self._last or head.upgrade or not dropped
-        refusal = self.relay.refuse(verdict, head)
-        bodiless = head.method == b"HEAD"
-        self.transport.write(render(503, refusal, close=close, bodiless=bodiless))
-        self._active = None
-        self.answered = self._responded = True
-        self.state = WAIT if self._body is None else BODY
-        if close:
-            self.held += rest
-            self.finish()
-            return b""
-        if self._body is not None:
-            return self.read_body(rest)
-        self.end_exchange()
-        return rest
-
-    def refuse(self, status: int, why: str) -> None:
-        """Answer with an error if that is still possible, and end the connection."""
-        if not self.answered:
-            bodiless = self._head is not None and self._head.method == b"HEAD"
-            answer = render(status, Refusal(detail(why)), close=True, bodiless=bodiless)
-            self.transport.write(answer)
-        if self.state == HEAD:
-            self.state = BODY  # what follows a head that was refused has no reading
-        self.finish()
-
     def drain(self) -> None:
         """Close if no request is under way; one that is ends the connection."""
         if self.state == HEAD:
             self.close()
+        elif self in self.relay.parking:
+            self.go_on(Verdict.CLOSE)
 
     def let_go(self) -> None:
         """Close the backends: at once where an answer is still owed."""
@@ -286,6 +255,7 @@ class Client(Intake):
             if backend is not None:
                 backend.close(at_once=backend is self._active)
         self._upstream = self._control = self._active = None
+        self.relay.parking.forget(self)
 
     def __repr__(self) -> str:
         return f"<Client {STATES[self.state]} {self._head!r} {self._active!r}>"

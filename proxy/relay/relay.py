@@ -14,6 +14,7 @@ from proxy.relay.connection import Client
 from proxy.relay.forwarding import Peers
 from proxy.relay.head import HeadReader
 from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS
+from proxy.relay.parking import Parking
 from proxy.relay.refusals import Refusal, plain_refusal
 from proxy.relay.response import ResponseReader
 from proxy.relay.wheel import Wheel
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 # Connections over the limit are told so; over this much of it they are just cut.
 _TOLD: Final = 1.25
+# Seconds after which a listener with a full queue is tried again.
+_FULL_QUEUE_SECONDS: Final = 0.01
 
 
 class Relay:
@@ -39,6 +42,7 @@ class Relay:
 
     `gate(method, target)` judges every request when its head is complete. `control(sock)` gives
     one end of a socket pair to the control plane. `refuse(verdict, head)` words a refusal.
+    `hold` is how many seconds a request waits that the gate wants to be held.
     Peers in `trusted_proxies` may say who their client is; those on a Unix socket only with
     `trust_unix`.
 
@@ -56,6 +60,7 @@ class Relay:
         refuse: Callable[[Verdict, RequestHead], Refusal] = plain_refusal,
         trusted_proxies: Iterable[Network] = (),
         trust_unix: bool = False,
+        hold: float = 0,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.gate = gate
@@ -78,6 +83,7 @@ class Relay:
         self.draining = False
         self._clients: set[Client] = set()
         self._dials: set[asyncio.Task[None]] = set()
+        self.parking = Parking(loop, hold, self._dials)
         self._gone = asyncio.Event()  # set whenever a connection ends while draining
         self.connections = 0
         self.requests = 0
@@ -116,7 +122,12 @@ class Relay:
             client.abort()
         for task in self._dials:
             task.cancel()
+        self.parking.close()
         self.wheel.close()
+
+    def reconsider(self) -> None:
+        """Ask the gate again about the requests that are held: its answer may have changed."""
+        self.parking.reconsider()
 
     # For the connections.
 
@@ -158,9 +169,19 @@ class Relay:
     async def _connect(self, backend: Backend) -> None:
         dial = self._dial
         if hasattr(dial, "path"):  # the settings' classes are named here, not known
-            await self._loop.create_unix_connection(lambda: backend, dial.path)
+            await self._connect_unix(backend, dial.path)
         else:
             await self._loop.create_connection(lambda: backend, dial.host, dial.port)
+
+    async def _connect_unix(self, backend: Backend, path: str) -> None:
+        while True:
+            try:
+                await self._loop.create_unix_connection(lambda: backend, path)
+            except BlockingIOError:
+                # The listener's queue is full; TCP would try again by itself.
+                await asyncio.sleep(_FULL_QUEUE_SECONDS)
+            else:
+                return
 
     async def _open_control(self, backend: Backend) -> None:
         ours, theirs = socket.socketpair()

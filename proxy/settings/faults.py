@@ -30,12 +30,6 @@ SECRET: Final[tuple[Path, ...]] = (
     ("upstream", "forward", "key"),
     ("upstream", "mapping", "files", "*", "base"),
 )
-# Keys of the design that come with features which are not built yet.
-_NOT_YET: Final[frozenset[Path]] = frozenset(
-    {
-        ("gate", "hold"),
-    }
-)
 
 _SHOWN_CHARACTERS: Final = 80
 _PLAIN_KEY: Final = re.compile(r"[\w-]+", re.ASCII)
@@ -236,8 +230,6 @@ def _hint(path: Path, error: ErrorDetails) -> str | None:
 
 def _unknown_key(path: Path) -> Fault:
     name = str(path[-1])
-    if path in _NOT_YET:
-        return Fault(path, "is not available yet")
     model = _model_at(path[:-1])
     hint = did_you_mean(name, model.model_fields) if model else None
     return Fault(path, "unknown key", hint or _elsewhere(name))

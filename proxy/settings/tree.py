@@ -221,6 +221,11 @@ class UpstreamSettings(Model):
 
 
 class GateSettings(Model):
+    hold: SecondsOrZero = Field(
+        default=0.0,
+        description="Seconds that requests which come while the upstream starts wait for it, to "
+        "be relayed instead of refused; 0: they are refused at once.",
+    )
     open_paths: tuple[RequestPath, ...] = Field(
         default=(),
         description="Exact raw paths that are relayed before ready too.",

@@ -1,0 +1,87 @@
+"""Requests that no backend answers, or not yet: refused, or parked until the state has changed.
+
+What follows a parked head is held as behind any request that is under way, so a body is bounded
+however large it is, and the client waits as it would for a slow answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.lifecycle.gate import Verdict
+from proxy.relay.endpoint import BODY, HEAD, WAIT
+from proxy.relay.intake import Intake
+from proxy.relay.limits import DISCARDED
+from proxy.relay.refusals import Refusal, detail, render
+
+if TYPE_CHECKING:
+    from proxy.relay.head import RequestHead
+    from proxy.relay.relay import Relay
+
+
+class Unserved(Intake):
+    """The present request, and the answers that the relay gives to it itself."""
+
+    __slots__ = ("_head", "_last")
+
+    def __init__(self, relay: Relay) -> None:
+        super().__init__(relay)
+        self._head: RequestHead | None = None
+        self._last = False  # the connection ends with this exchange
+
+    def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
+        """Do with a request what the gate says; what of `rest` is still unread."""
+        raise NotImplementedError
+
+    def reconsider(self) -> None:
+        """The gate may judge a parked request differently by this time."""
+        head = self._head
+        if head is not None:
+            verdict = self.relay.gate(head.method, head.target)
+            if verdict is not Verdict.HOLD:
+                self.go_on(verdict)
+
+    def go_on(self, verdict: Verdict) -> None:
+        """Do with a parked request what `verdict` says."""
+        self.relay.parking.forget(self)
+        head = self._head
+        if head is None:
+            return
+        self.dispatch(verdict, head, b"")
+        if self.held and self.state in {BODY, HEAD}:
+            self.read_held()
+
+    def turn_away(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
+        """Park it, or answer 503 in the backend's place; what is left to read."""
+        self._active = None
+        if verdict is Verdict.HOLD:
+            self.state = WAIT
+            self.relay.parking.add(self)
+            return rest
+        # A body is dropped to keep the connection, if its size is known and small, and it is
+        # sure to come.
+        dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
+        close = verdict is Verdict.CLOSE or self._last or head.upgrade or not dropped
+        refusal = self.relay.refuse(verdict, head)
+        bodiless = head.method == b"HEAD"
+        self.transport.write(render(503, refusal, close=close, bodiless=bodiless))
+        self.answered = self._responded = True
+        self.state = WAIT if self._body is None else BODY
+        if close:
+            self.held += rest
+            self.finish()
+            return b""
+        if self._body is not None:
+            return self.read_body(rest)
+        self.end_exchange()
+        return rest
+
+    def refuse(self, status: int, why: str) -> None:
+        """Answer with an error if that is still possible, and end the connection."""
+        if not self.answered:
+            bodiless = self._head is not None and self._head.method == b"HEAD"
+            answer = render(status, Refusal(detail(why)), close=True, bodiless=bodiless)
+            self.transport.write(answer)
+        if self.state == HEAD:
+            self.state = BODY  # what follows a head that was refused has no reading
+        self.finish()
