@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.activation.orphans import end_orphans
@@ -74,6 +75,13 @@ class SharedFiles:
         except LaunchError as error:
             raise ActivationError(str(error)) from None
 
-    def clear(self, run_dir: str) -> None:
-        """Remove what a proxy that was killed has left: the directory is for that alone."""
-        shutil.rmtree(run_dir, ignore_errors=True)
+    def clear(self, paths: list[str], run_dir: str) -> None:
+        """Remove what a proxy that was killed has left: its own files, and the directory if empty.
+
+        Nothing else: the directory is the operator's choice.
+        """
+        for path in paths:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        with contextlib.suppress(OSError):
+            Path(run_dir).rmdir()

@@ -41,8 +41,8 @@ class PlanFiles(Protocol):
 
     def undo(self) -> None: ...
 
-    def clear(self, run_dir: str) -> None:
-        """Remove what a proxy that was killed has left."""
+    def clear(self, paths: list[str], run_dir: str) -> None:
+        """Remove what a proxy that was killed has left at `paths`, which lie in `run_dir`."""
 
 
 class SignalStarter:
@@ -56,6 +56,10 @@ class SignalStarter:
         self._restarts = told.restarts
         self._grace = upstream.stop_grace
         self._run_dir = upstream.run_dir or ""
+        self._paths = [f"{self._run_dir}/{ENVIRONMENT}"] + [
+            file.path.replace("{run_dir}", self._run_dir)
+            for file in upstream.fields_and_files.files.values()
+        ]
         self._files = files
         self._held: Held | None = None
         self._delivered = False  # whether a process may have what an init delivered
@@ -72,7 +76,7 @@ class SignalStarter:
         if Path(self._run_dir, ENVIRONMENT).exists():  # noqa: ASYNC240  before anything is served
             logger.warning("undoing what an earlier proxy delivered")
             self._delivered = True
-            self._files.clear(self._run_dir)
+            self._files.clear(self._paths, self._run_dir)
             await self.stop()
         if not self.warmed.done():
             self.warmed.set_result(_WHY_COLD)

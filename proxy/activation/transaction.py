@@ -321,12 +321,14 @@ class Activator:
         """Start the same plan again until it is ready; each failure waits longer."""
         while True:
             try:
+                # Counted from the end of the one before: the undo takes its time as well.
+                delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
+                due = time.monotonic() + delay
                 # Whatever the dead upstream left running must not meet its successor.
                 await self._undo()
                 self._apply(Event.RETRIED, error)
                 self.progress.enter("backoff")
-                delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
-                await asyncio.sleep(delay)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
                 self.progress.restarts += 1
                 await self._attempt(plan)
             except ActivationError as failed:
