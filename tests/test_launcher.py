@@ -222,9 +222,7 @@ def test_serves_as_a_zipapp_and_as_a_module(tmp_path: Path) -> None:
             launcher.line("from here")
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--fd"], ["--fd", "x"], ["--fd", "999"], ["--fd", "0"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--fd"], ["--fd", "x"], ["--fd", "999"], ["--fd", "0"]])
 def test_wrong_command_line_is_told_in_one_line(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(LAUNCHER), *arguments],
