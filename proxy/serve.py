@@ -39,6 +39,7 @@ from proxy.lifecycle.state import Event, Lifecycle, State
 from proxy.listen import bound_address, identity, open_listener
 from proxy.relay import Refusal, Relay
 from proxy.relay.refusals import plain_refusal
+from proxy.relay.sessionkeys import SessionKeys
 from proxy.settings import UnixAddress
 from proxy.starters import make_starter
 from proxy.upstreamlog import UpstreamLog
@@ -110,7 +111,7 @@ class Server:
             probe=self._probe,
             timeout=settings.init.timeout,
             on_exit=upstream.on_exit,
-            on_plan=self._arm_redactor,
+            on_plan=self._planned,
             mask=log.masked,
             on_fatal=self._ask_to_stop,
             on_phase=self._watch.progressed,
@@ -131,6 +132,8 @@ class Server:
             shutdown_timeout=_LAST_BYTES,
         )
         # ... and last the relay, which is the only one to face the network.
+        self._keys_at_gate = settings.gate.session_keys == "enforce"
+        self._session_keys = SessionKeys()
         self._holds = settings.gate.hold > 0
         self._open_paths = frozenset(path.encode() for path in settings.gate.open_paths)
         self._relay = Relay(
@@ -141,8 +144,10 @@ class Server:
             limits=settings.limits,
             trusted_proxies=settings.listen.trusted_proxies,
             hold=settings.gate.hold,
+            admits=self._admits if self._keys_at_gate else None,
+            strip_session_keys=settings.gate.strip_session_keys,
         )
-        self._lifecycle.subscribe(lambda _state, _event: self._relay.reconsider())
+        self._lifecycle.subscribe(self._state_changed)
         self._listener: asyncio.Server | None = None
         self._socket_file: tuple[int, int] | None = None
         self._admin: Admin | None = None
@@ -235,8 +240,17 @@ class Server:
     def _gate(self, _method: bytes, target: bytes) -> Verdict:
         return decide(self._lifecycle.state, target, self._open_paths, hold=self._holds)
 
+    def _admits(self, head: RequestHead) -> bool:
+        return self._session_keys.admits(head)
+
+    def _state_changed(self, state: State, _event: Event) -> None:
+        if state is State.DORMANT:
+            self._session_keys = SessionKeys()  # whom they were given to has gone
+        self._relay.reconsider()
+
     def _refuse(self, verdict: Verdict, head: RequestHead) -> Refusal:
-        if not page.wants_page(head.method, head.field(b"accept")):
+        wants_page = page.wants_page(head.method, head.field(b"accept"))
+        if verdict is Verdict.UNAUTHORIZED or not wants_page:
             return plain_refusal(verdict, head)
         state, error = self._lifecycle.state, self._lifecycle.error
         deferred = self._settings.deferred_init
@@ -257,9 +271,16 @@ class Server:
         await asyncio.get_running_loop().connect_accepted_socket(handler, sock)
 
     def _plan(self, request: InitRequest) -> Plan:
-        return build_plan(self._settings.upstream, request, run_dir=self._run_dir)
+        return build_plan(
+            self._settings.upstream,
+            request,
+            run_dir=self._run_dir,
+            keys_at_gate=self._keys_at_gate,
+        )
 
-    def _arm_redactor(self, plan: Plan) -> None:
+    def _planned(self, plan: Plan) -> None:
+        if self._keys_at_gate:
+            self._session_keys = SessionKeys(plan.session_keys)
         self._upstream_log.arm(plan.secrets)
         self._log.mask = Redactor(plan.secrets | self._own_secrets)
 

@@ -33,6 +33,7 @@ ONE_FAULT = [
     ("init: 5", "init: must be a mapping of keys to values (line 1)"),
     ("listen: {admin: 9901}", "listen.admin: cannot be 9901"),
     ("gate: {hold: -1}", "gate.hold: must be at least 0, not -1"),
+    ("gate: {session_keys: enforce}", "gate.session_keys: would let nobody pass"),
     (
         "upstream: {forward: {key: s3cret}}",
         "upstream.forward: has no effect with upstream.activation: spawn",

@@ -40,7 +40,7 @@ def start_fields(plan: Plan) -> dict[str, Any]:
 
 
 def started_plan(fields: dict[str, Any]) -> Plan:
-    """The plan that `start_fields` was made of, with `secrets` added to them."""
+    """The plan that `start_fields` was made of, with `secrets` and `session_keys` added."""
     files = tuple(
         PlannedFile(
             file["path"], base64.b64decode(file["content"]), file["mode"], file["base_file"]
@@ -57,6 +57,7 @@ def started_plan(fields: dict[str, Any]) -> Plan:
         files=files,
         run_dir=fields["run_dir"],
         secrets=frozenset(fields["secrets"]),
+        session_keys=tuple(fields.get("session_keys", ())),
     )
 
 

@@ -65,7 +65,10 @@ class RemoteStarter(SpawnStarter):
 
     def _start_fields(self, plan: Plan) -> dict[str, Any]:
         # A proxy that takes over must mask as this one did.
-        return start_fields(plan) | {"secrets": sorted(plan.secrets)}
+        return start_fields(plan) | {
+            "secrets": sorted(plan.secrets),
+            "session_keys": list(plan.session_keys),
+        }
 
     async def _launch(self) -> RemoteLauncher:
         """Wait for a launcher to be there; note what it is running."""

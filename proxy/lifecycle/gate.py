@@ -18,6 +18,7 @@ class Verdict(enum.Enum):
     CONTROL = "control"  # the control plane answers
     RELAY = "relay"  # goes to the upstream
     HOLD = "hold"  # parked until the state has changed, or for so long
+    UNAUTHORIZED = "unauthorized"  # 401: no session key
     REFUSE = "refuse"  # 503, may come back
     CLOSE = "close"  # 503, and the connection ends: shutting down
 

@@ -66,6 +66,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     run_dir: str
     secrets: frozenset[str]
+    session_keys: tuple[str, ...] = ()  # what the gate may be told to ask for
     request: bytes = b""  # the init request as it is passed on, when it is
 
     def __repr__(self) -> str:
@@ -76,8 +77,16 @@ class Plan:
         )
 
 
-def build_plan(upstream: UpstreamSettings, request: InitRequest, *, run_dir: str) -> Plan:
+def build_plan(
+    upstream: UpstreamSettings,
+    request: InitRequest,
+    *,
+    run_dir: str,
+    keys_at_gate: bool = False,
+) -> Plan:
     """Decide what `request` does to `upstream`; `run_dir` is where its files may go.
+
+    With `keys_at_gate` the session keys are accepted for an upstream that has no place for them.
 
     Raises `InvalidFieldError` with every fault at once: a field that is not mapped, a variable
     that is not the caller's to set, a value that the mapping cannot carry.
@@ -87,6 +96,10 @@ def build_plan(upstream: UpstreamSettings, request: InitRequest, *, run_dir: str
     mapping = upstream.fields_and_files
     delivered = request.delivered()
     _default_secret_key(upstream, delivered)
+    secrets = frozenset(_secrets(delivered, request.environment()))
+    session_keys = tuple(delivered.get("session_api_keys", ()))
+    if keys_at_gate and "session_api_keys" not in mapping.fields:
+        delivered.pop("session_api_keys", None)
     environment = request.environment()
     faults = [*_unmapped(mapping, delivered), *_reserved(mapping, environment)]
     if faults:
@@ -108,7 +121,8 @@ def build_plan(upstream: UpstreamSettings, request: InitRequest, *, run_dir: str
         unset=tuple(sorted({n for f in delivered for n in overridden(mapping.fields[f])})),
         files=files,
         run_dir=run_dir,
-        secrets=frozenset(_secrets(delivered, environment)),
+        secrets=secrets,
+        session_keys=session_keys,
     )
 
 
@@ -126,6 +140,7 @@ def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:
         files=(),
         run_dir="",
         secrets=frozenset(_secrets(delivered, environment)),
+        session_keys=tuple(delivered.get("session_api_keys", ())),
         request=json.dumps(body).encode(),
     )
 

@@ -11,7 +11,7 @@ cut; only in a tunnel one direction may outlive the other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.lifecycle.gate import Verdict
 from proxy.relay.backend import Backend
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from proxy.relay.head import RequestHead
     from proxy.relay.relay import Relay
+
+_FOR_UPSTREAM: Final = frozenset({Verdict.RELAY, Verdict.HOLD})
 
 
 class Client(Unserved):
@@ -113,6 +115,8 @@ class Client(Unserved):
 
     def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
         relay = self.relay
+        if relay.admits is not None and verdict in _FOR_UPSTREAM and not relay.admits(head):
+            verdict = Verdict.UNAUTHORIZED
         if verdict is Verdict.RELAY:
             backend = self._upstream
             if backend is None:

@@ -11,6 +11,7 @@ belong to one hop, which are decided here and nowhere else:
 | `Upgrade` | itself, on an HTTP/1.1 request whose `Connection` names it; never `h2c` |
 | `X-Forwarded-For/-Proto/-Host` | what `Forwarding` says |
 | `X-Init-API-Key` | nothing (the control plane gets it) |
+| `X-Session-API-Key` | itself, or nothing where it is to be stripped |
 
 `h2c` would open a tunnel in which further requests pass unseen, so it is left out; RFC 9110
 section 7.8 lets a server ignore any upgrade.
@@ -38,6 +39,7 @@ _SPECIAL: Final = re.compile(
     rb":[\t ]*([^\r]*)",
     re.IGNORECASE,
 )
+_SESSION_KEY: Final = re.compile(rb"\r\nx[-_]session[-_]api[-_]key:[^\r]*", re.IGNORECASE)
 _OWS: Final = b"\t "
 _ONE_TOKEN: Final = re.compile(TOKEN + rb"+")
 _STRUCK: Final = frozenset({b"keep-alive", b"proxy-connection", b"te"})
@@ -122,8 +124,9 @@ class HeadReader:
     (which halves what a small request costs here).
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, strip_session_keys: bool = False) -> None:
         self._limits = limits
+        self._strips = strip_session_keys
         self.known: dict[bytes, RequestHead] = {}
         self._match = request_grammar(limits.target_length, limits.header_count).match
 
@@ -141,6 +144,8 @@ class HeadReader:
         if target == b"*" and method != b"OPTIONS":
             raise HeadError(400, "the target * is for OPTIONS only")
         _judge(head, match.end(3))
+        if self._strips:
+            head.secrets += ((*found.span(), b"") for found in _SESSION_KEY.finditer(head.raw))
         if method == b"CONNECT":
             raise HeadError(405, "CONNECT is not allowed")
         if len(head.raw) == len(data) <= KNOWN_SIZE:

@@ -15,7 +15,7 @@ _JSON: Final = "application/json"
 
 
 class Refusal(NamedTuple):
-    """What a refused request is told; the status of a gate's refusal is 503."""
+    """What a refused request is told; the status of a gate's refusal is 503, or 401."""
 
     body: bytes
     content_type: str = _JSON
@@ -26,11 +26,14 @@ def detail(text: str) -> bytes:
 
 
 _NOT_READY: Final = Refusal(detail("the agent server is not ready"))
+_UNAUTHORIZED: Final = Refusal(detail("a session key is needed, and this is none"))
 _CLOSING: Final = Refusal(detail("the proxy is shutting down"))
 
 
 def plain_refusal(verdict: Verdict, _head: RequestHead) -> Refusal:
     """What refused requests are told unless the composition root has a better answer."""
+    if verdict is Verdict.UNAUTHORIZED:
+        return _UNAUTHORIZED
     return _CLOSING if verdict is Verdict.CLOSE else _NOT_READY
 
 

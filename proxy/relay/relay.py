@@ -42,6 +42,8 @@ class Relay:
 
     `gate(method, target)` judges every request when its head is complete. `control(sock)` gives
     one end of a socket pair to the control plane. `refuse(verdict, head)` words a refusal.
+    `admits(head)` says whether a request for the upstream may be made by whoever makes it;
+    `strip_session_keys`: the header of that kind ends here.
     `hold` is how many seconds a request waits that the gate wants to be held.
     Peers in `trusted_proxies` may say who their client is; those on a Unix socket only with
     `trust_unix`.
@@ -61,13 +63,16 @@ class Relay:
         trusted_proxies: Iterable[Network] = (),
         trust_unix: bool = False,
         hold: float = 0,
+        admits: Callable[[RequestHead], bool] | None = None,
+        strip_session_keys: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.gate = gate
         self.refuse = refuse
         self.limits = limits
         self.peers = Peers(trusted_proxies, trust_unix=trust_unix)
-        self.heads = HeadReader(limits)
+        self.admits = admits
+        self.heads = HeadReader(limits, strip_session_keys=strip_session_keys)
         self.responses = ResponseReader(limits.head_size)
         self._dial = dial
         self._control = control

@@ -52,7 +52,7 @@ class Unserved(Intake):
             self.read_held()
 
     def turn_away(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
-        """Park it, or answer 503 in the backend's place; what is left to read."""
+        """Park it, or answer in the backend's place; what is left to read."""
         self._active = None
         if verdict is Verdict.HOLD:
             self.state = WAIT
@@ -62,9 +62,10 @@ class Unserved(Intake):
         # sure to come.
         dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
         close = verdict is Verdict.CLOSE or self._last or head.upgrade or not dropped
+        status = 401 if verdict is Verdict.UNAUTHORIZED else 503
         refusal = self.relay.refuse(verdict, head)
         bodiless = head.method == b"HEAD"
-        self.transport.write(render(503, refusal, close=close, bodiless=bodiless))
+        self.transport.write(render(status, refusal, close=close, bodiless=bodiless))
         self.answered = self._responded = True
         self.state = WAIT if self._body is None else BODY
         if close:

@@ -131,6 +131,13 @@ def _same(listen: object, dial: object) -> bool:
 
 
 def _gate(settings: Settings) -> Iterator[Fault]:
+    if settings.gate.session_keys == "enforce" and not settings.deferred_init:
+        yield Fault(
+            ("gate", "session_keys"),
+            "would let nobody pass: without deferred_init no key is delivered",
+            "set deferred_init: true",
+            about=(("deferred_init",),),
+        )
     for index, path in enumerate(settings.gate.open_paths):
         if path in _OWN_PATHS:
             yield Fault(

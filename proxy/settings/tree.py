@@ -226,6 +226,15 @@ class GateSettings(Model):
         description="Seconds that requests which come while the upstream starts wait for it, to "
         "be relayed instead of refused; 0: they are refused at once.",
     )
+    session_keys: Literal["off", "enforce"] = Field(
+        default="off",
+        description="enforce: for an upstream without authentication of its own, let only those "
+        "pass who have one of the delivered session_api_keys. Others get 401, open paths too.",
+    )
+    strip_session_keys: bool = Field(
+        default=False,
+        description="Keep the header X-Session-API-Key from the upstream.",
+    )
     open_paths: tuple[RequestPath, ...] = Field(
         default=(),
         description="Exact raw paths that are relayed before ready too.",

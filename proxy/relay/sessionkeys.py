@@ -1,0 +1,82 @@
+"""Who may use an upstream that has no authentication of its own: whoever has a session key.
+
+Pure. A key is taken where the clients of agent servers put it, and nowhere else:
+
+| place | for |
+|---|---|
+| header `X-Session-API-Key` | programs |
+| query parameter `session_api_key` | WebSocket handshakes: browsers can give them no header |
+| cookie `oh_workspace_session_key` | what a page loads by itself; not for another site's page |
+
+More than one in the same place is none: which one counts would be open.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from proxy.relay.head import RequestHead
+
+_PARAMETER: Final = b"session_api_key"
+_COOKIE: Final = b"oh_workspace_session_key"
+_FIELD: Final = re.compile(
+    rb"\r\n(x-session-api-key|cookie|sec-fetch-site):([^\r]*)", re.IGNORECASE
+)
+_OWS: Final = b"\t "
+
+
+class SessionKeys:
+    """The keys that were delivered; without any nobody is admitted."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._keys = tuple(key.encode(errors="surrogatepass") for key in keys)
+
+    def admits(self, head: RequestHead) -> bool:
+        """Whether `head` carries one of the keys. The time it takes tells nothing about them."""
+        found = False
+        for candidate in _candidates(head):
+            for key in self._keys:
+                found |= hmac.compare_digest(candidate, key)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<SessionKeys {len(self._keys)}>"
+
+
+def _candidates(head: RequestHead) -> Iterator[bytes]:
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in _FIELD.findall(head.raw):
+        fields.setdefault(name.lower(), []).append(value.strip(_OWS))
+    yield from _only(fields.get(b"x-session-api-key", []))
+    if head.upgrade:
+        yield from _only(list(_parameters(head.target)))
+    if b"cross-site" not in fields.get(b"sec-fetch-site", ()):
+        yield from _only(list(_cookies(fields.get(b"cookie", []))))
+
+
+def _only(values: list[bytes]) -> list[bytes]:
+    return values if len(values) == 1 else []
+
+
+def _parameters(target: bytes) -> Iterator[bytes]:
+    for part in target.partition(b"?")[2].split(b"&"):
+        name, _, value = part.replace(b"+", b" ").partition(b"=")
+        if unquote_to_bytes(name) == _PARAMETER:
+            yield unquote_to_bytes(value)
+
+
+def _cookies(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        for pair in line.split(b";"):
+            name, _, value = pair.strip(_OWS).partition(b"=")
+            if name == _COOKIE:
+                quoted = len(value) > 1 and value[:1] == value[-1:] == b'"'
+                yield value[1:-1] if quoted else value
