@@ -95,6 +95,18 @@ async def test_relay_is_counted(serve: Serve, tmp_path: Path) -> None:
     assert grown > 5000
 
 
+async def test_refusals_are_counted_by_reason(serve: Serve, tmp_path: Path) -> None:
+    proxy = await started(serve, tmp_path)
+    for _ in range(2):
+        assert (await proxy.get("/early"))[0] == 503
+    assert (await proxy.get("/late", headers={"Host": "not a host"}))[0] == 400
+    numbers = await scrape(tmp_path)
+    assert of(numbers, "relay_refusals_total", reason="not_ready") == 2
+    assert of(numbers, "relay_refusals_total", reason="bad_request") == 1
+    assert of(numbers, "relay_refusals_total", reason="upstream") == 0
+    assert of(numbers, "relay_held_requests") == 0
+
+
 async def test_no_label_is_a_clients_to_choose(serve: Serve, tmp_path: Path) -> None:
     proxy = await started(serve, tmp_path)
     await proxy.init({})

@@ -50,7 +50,10 @@ class Traffic(Protocol):
     tunnels: int
     bytes_in: int
     bytes_out: int
+    refusals: dict[str, int]
 
+    @property
+    def held_requests(self) -> int: ...
     @property
     def open_connections(self) -> int: ...
 
@@ -182,6 +185,19 @@ class Metrics:
         size.add_metric(["in"], traffic.bytes_in)
         size.add_metric(["out"], traffic.bytes_out)
         yield size
+        yield GaugeMetricFamily(
+            f"{prefix}_held_requests",
+            "Requests that wait for the upstream to be ready, at the moment.",
+            value=traffic.held_requests,
+        )
+        refusals = CounterMetricFamily(
+            f"{prefix}_refusals",
+            "Requests answered with an error by the relay itself, by reason.",
+            labels=["reason"],
+        )
+        for reason, count in traffic.refusals.items():
+            refusals.add_metric([reason], count)
+        yield refusals
 
     async def answer(self, request: web.Request) -> web.Response:
         """`GET /metrics`, in the format that the scraper asks for."""

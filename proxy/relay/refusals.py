@@ -21,6 +21,21 @@ class Refusal(NamedTuple):
     content_type: str = _JSON
 
 
+# Why requests are refused, as the metrics call it: by the gate, or by the status of an error.
+GATE_REASONS: Final[dict[Verdict, str]] = {
+    Verdict.REFUSE: "not_ready",
+    Verdict.CLOSE: "draining",
+    Verdict.UNAUTHORIZED: "unauthorized",
+}
+ERROR_REASONS: Final[dict[int, str]] = {
+    HTTPStatus.REQUEST_TIMEOUT: "too_slow",
+    HTTPStatus.BAD_GATEWAY: "upstream",
+    HTTPStatus.GATEWAY_TIMEOUT: "upstream",
+    HTTPStatus.SERVICE_UNAVAILABLE: "too_many",
+}
+BAD_REQUEST: Final = "bad_request"  # every other status
+
+
 def detail(text: str) -> bytes:
     return json.dumps({"detail": text}).encode()
 

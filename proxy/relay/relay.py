@@ -15,7 +15,7 @@ from proxy.relay.forwarding import Peers
 from proxy.relay.head import HeadReader
 from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS
 from proxy.relay.parking import Parking
-from proxy.relay.refusals import Refusal, plain_refusal
+from proxy.relay.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS, Refusal, plain_refusal
 from proxy.relay.response import ResponseReader
 from proxy.relay.wheel import Wheel
 
@@ -49,7 +49,7 @@ class Relay:
     `trust_unix`.
 
     The counters are for the metrics: totals of connections, requests and bytes (in: from
-    clients, out: from backends), and the tunnels that are open.
+    clients, out: from backends), refusals by reason, and the tunnels that are open.
     """
 
     def __init__(
@@ -95,9 +95,16 @@ class Relay:
         self.tunnels = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        reasons = (*GATE_REASONS.values(), *ERROR_REASONS.values(), BAD_REQUEST)
+        self.refusals = dict.fromkeys(reasons, 0)
 
     def __call__(self) -> Client:
         return Client(self)
+
+    @property
+    def held_requests(self) -> int:
+        """Requests that wait for the upstream at present."""
+        return len(self.parking)
 
     @property
     def open_connections(self) -> int:

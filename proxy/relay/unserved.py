@@ -12,7 +12,14 @@ from proxy.lifecycle.gate import Verdict
 from proxy.relay.endpoint import BODY, HEAD, WAIT
 from proxy.relay.intake import Intake
 from proxy.relay.limits import DISCARDED
-from proxy.relay.refusals import Refusal, detail, render
+from proxy.relay.refusals import (
+    BAD_REQUEST,
+    ERROR_REASONS,
+    GATE_REASONS,
+    Refusal,
+    detail,
+    render,
+)
 
 if TYPE_CHECKING:
     from proxy.relay.head import RequestHead
@@ -63,6 +70,7 @@ class Unserved(Intake):
         dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
         close = verdict is Verdict.CLOSE or self._last or head.upgrade or not dropped
         status = 401 if verdict is Verdict.UNAUTHORIZED else 503
+        self.relay.refusals[GATE_REASONS[verdict]] += 1
         refusal = self.relay.refuse(verdict, head)
         bodiless = head.method == b"HEAD"
         self.transport.write(render(status, refusal, close=close, bodiless=bodiless))
@@ -80,6 +88,7 @@ class Unserved(Intake):
     def refuse(self, status: int, why: str) -> None:
         """Answer with an error if that is still possible, and end the connection."""
         if not self.answered:
+            self.relay.refusals[ERROR_REASONS.get(status, BAD_REQUEST)] += 1
             bodiless = self._head is not None and self._head.method == b"HEAD"
             answer = render(status, Refusal(detail(why)), close=True, bodiless=bodiless)
             self.transport.write(answer)
