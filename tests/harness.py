@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "tests" / "upstreams" / "echo.py"
 KEY = "bootstrap-key-of-the-pool"
 
+_BYTECODE = tempfile.TemporaryDirectory(prefix="bytecode-")
+
 # Settings of the proxy that are also variables of the test's own environment.
 _OWN = ("OH_", "PROXY_")
 
@@ -30,7 +33,9 @@ _OWN = ("OH_", "PROXY_")
 def clean_environment(**extra: str) -> dict[str, str]:
     """The test's environment without anything that the proxy would take as a setting."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
-    return kept | extra
+    # Each of the many proxies would compile every module again where no bytecode is kept.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept | {"PYTHONPYCACHEPREFIX": _BYTECODE.name} | extra
 
 
 class ProxyProcess:
