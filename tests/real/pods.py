@@ -165,6 +165,8 @@ async def dormant_pod(
     for name in ("home", "project"):
         (root / name).mkdir()
     container = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": KEY} | (inherited or {})
+    # The upstreams have bytecode of their own beside their modules.
+    container = container | {"PYTHONPYCACHEPREFIX": ""}
     proxy = ProxyProcess(settings(version, root, env or {}), root, container)
     try:
         pod = Pod(version, root, await proxy.start())

@@ -34,7 +34,8 @@ async def proxy(tmp_path: Path) -> AsyncIterator[ProxyProcess]:
         *(a.replace("18000", port).replace("/run/jupyter", run_dir) for a in arguments),
     ]
     upstream["env"] = {"HOME": str(tmp_path / "home")}
-    proxy = ProxyProcess(settings, tmp_path, {"OH_SECRET_KEY": KEY, "JUPYTER_TOKEN": "baked"})
+    baked = {"OH_SECRET_KEY": KEY, "JUPYTER_TOKEN": "baked", "PYTHONPYCACHEPREFIX": ""}
+    proxy = ProxyProcess(settings, tmp_path, baked)
     await proxy.start()
     yield proxy
     await proxy.close()
