@@ -17,6 +17,8 @@ from pathlib import Path
 from benchmarks.activation.servers import BenchmarkError, BuiltIn, Proxied, record
 
 MB = 1e6
+POLL = 0.002  # seconds between two looks
+QUIET = 1.0  # seconds from a change of state to a memory reading
 SETTLE = 7.0  # seconds for a fork server to have its next child in waiting
 CRASHES = 3
 
@@ -71,16 +73,16 @@ def memory(python: str, plan: Path, *, built_in: bool) -> dict[str, object]:
     crashes = []
     if built_in:
         with BuiltIn(python) as server:
-            time.sleep(1)
+            time.sleep(QUIET)
             dormant = server.memory()
             server.activate("key")
-            time.sleep(1)
+            time.sleep(QUIET)
             found["built-in"] = (dormant, server.memory())
     with Proxied(python, plan=plan, on_exit="restart") as warm:
-        time.sleep(1)
+        time.sleep(QUIET)
         dormant = warm.memory()
         warm.activate("key")
-        time.sleep(1)
+        time.sleep(QUIET)
         found["warm"] = (dormant, warm.memory())
         for _ in range(CRASHES):
             time.sleep(SETTLE)
@@ -97,7 +99,7 @@ def crash(proxy: Proxied) -> float:
         details = proxy.details()
         if details["restarts"] > before and details["state"] == "ready":
             return time.monotonic() - begun
-        time.sleep(0.002)
+        time.sleep(POLL)
 
 
 def table(result: dict[str, object]) -> str:
