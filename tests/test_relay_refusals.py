@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.lifecycle.gate import Verdict
+from proxy.relay import Refusal
 from proxy.settings import TcpAddress, UnixAddress
 from tests.raw.loops import both_loops
 from tests.raw.peers import get, message, pair, settle
@@ -63,6 +64,18 @@ async def test_closing_gate_ends_the_connection() -> None:
         p.verdict = Verdict.CLOSE
         client = await p.sent(get(b"/"))
         assert b"\r\nConnection: close\r\n" in await client.rest()
+
+
+@both_loops
+async def test_refusal_carries_the_headers_it_was_given() -> None:
+    policy = ("Content-Security-Policy", "default-src 'none'")
+    page = Refusal(b"<p>wait</p>", "text/html", (policy, ("Vary", "Accept")))
+    async with pair(refuse=lambda _verdict, _head: page) as p:
+        p.verdict = Verdict.REFUSE
+        head, body = await (await p.sent(get(b"/"))).response()
+        assert b"\r\nContent-Type: text/html\r\n" in head
+        assert b"\r\nContent-Security-Policy: default-src 'none'\r\nVary: Accept\r\n" in head
+        assert body == b"<p>wait</p>"
 
 
 @both_loops

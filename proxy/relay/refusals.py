@@ -15,10 +15,14 @@ _JSON: Final = "application/json"
 
 
 class Refusal(NamedTuple):
-    """What a refused request is told; the status of a gate's refusal is 503, or 401."""
+    """What a refused request is told; the status of a gate's refusal is 503, or 401.
+
+    `headers` come besides those of every refusal; they are ours, so their values are not checked.
+    """
 
     body: bytes
     content_type: str = _JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 # Why requests are refused, as the metrics call it: by the gate, or by the status of an error.
@@ -58,6 +62,7 @@ def render(status: int, refusal: Refusal, *, close: bool, bodiless: bool = False
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Content-Type: {refusal.content_type}",
         f"Content-Length: {len(refusal.body)}",
+        *(f"{name}: {value}" for name, value in refusal.headers),
     ]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         lines += ["Retry-After: 1", "Cache-Control: no-store"]
