@@ -100,6 +100,15 @@ class Pod:
         self.dormant["wrong key"] = await self.proxy.init({}, key="wrong")
         self.dormant["no key"] = await self.proxy.init({}, key=None)
 
+    def assert_it_was_dormant(self) -> None:
+        """What was seen before the init is what a dormant pod must answer."""
+        assert self.dormant["/health"][0] == 200
+        assert self.dormant["/ready"][0] == 200
+        assert self.dormant["/api/init"] == (200, {"state": "dormant", "error": None})
+        assert self.dormant["/api/conversations/count"][0] == 503
+        assert self.dormant["wrong key"][0] == 401
+        assert self.dormant["no key"][0] == 401
+
     async def environment(self) -> dict[str, str]:
         """What the upstream was started with."""
         _, details = await self.proxy.get("/api/init?details=true")
@@ -129,7 +138,7 @@ class Pod:
                 "tools": [],
                 "llm": {
                     "model": "openai/stand-in",
-                    "base_url": provider.url,
+                    "base_url": provider.base_url,
                     "api_key": MODEL_KEY,
                     "usage_id": "agent",
                     "num_retries": 0,

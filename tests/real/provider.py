@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+
+from tests.real.local import LocalServer
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,25 +22,22 @@ ANSWER = "The answer is forty-two."
 HOLD = "please-hold-the-line"
 
 
-class Provider:
-    """Serves on a port of its own; `requests` are the bodies it was sent, `keys` their keys."""
+class Provider(LocalServer):
+    """`requests` are the bodies it was sent, `keys` their keys."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.release = asyncio.Event()
         self.held = asyncio.Event()
-        self.url = ""
         application = web.Application(client_max_size=2**24)
         application.router.add_post("/v1/chat/completions", self._complete)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        super().__init__(application)
 
-    async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}/v1"
-        return self
+    @property
+    def base_url(self) -> str:
+        """What an agent's `llm.base_url` must be."""
+        return f"{self.url}/v1"
 
     async def __aexit__(
         self,
@@ -47,7 +46,7 @@ class Provider:
         at: TracebackType | None,
     ) -> None:
         self.release.set()
-        await self._runner.cleanup()
+        await super().__aexit__(kind, error, at)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

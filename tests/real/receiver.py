@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from tests.real.local import LocalServer
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 
 @dataclass(frozen=True)
@@ -20,31 +21,15 @@ class Posted:
     body: Any
 
 
-class Receiver:
-    """Serves on a port of its own; what came is in `posted`."""
+class Receiver(LocalServer):
+    """What came is in `posted`."""
 
     def __init__(self) -> None:
         self.posted: list[Posted] = []
-        self.url = ""
         self._came = asyncio.Condition()
         application = web.Application(client_max_size=2**24)
         application.router.add_post("/{path:.*}", self._take)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
-
-    async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self._runner.cleanup()
+        super().__init__(application)
 
     async def _take(self, request: web.Request) -> web.Response:
         posted = Posted(request.path, dict(request.headers), await request.json())

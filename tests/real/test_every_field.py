@@ -125,12 +125,7 @@ async def pod(
 
 @in_all
 async def test_life_cycle(pod: Pod) -> None:
-    assert pod.dormant["/health"][0] == 200
-    assert pod.dormant["/ready"][0] == 200
-    assert pod.dormant["/api/init"] == (200, {"state": "dormant", "error": None})
-    assert pod.dormant["/api/conversations/count"][0] == 503
-    assert pod.dormant["wrong key"][0] == 401
-    assert pod.dormant["no key"][0] == 401
+    pod.assert_it_was_dormant()
     assert await pod.proxy.get("/api/init") == (200, {"state": "ready", "error": None})
     assert (await pod.proxy.get("/health"))[0] == 200
     assert (await pod.proxy.get("/ready"))[0] == 200
