@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.settings import TcpAddress
 
 # Connections that may wait to be accepted: a burst of watchers and probes, not a queue.
-_BACKLOG: Final = 1024
+BACKLOG: Final = 1024
 
 
 def open_listener(address: TcpAddress | UnixAddress) -> socket.socket:
@@ -55,7 +55,7 @@ def _tcp(address: TcpAddress) -> socket.socket:
     return socket.create_server(
         place[:2],
         family=family,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         dualstack_ipv6=both,
     )
 
@@ -71,7 +71,7 @@ def _unix(path: str) -> socket.socket:
             # Left behind by a predecessor that was killed: nobody listens there.
             Path(path).unlink()
             sock.bind(path)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

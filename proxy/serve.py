@@ -36,7 +36,7 @@ from proxy.lifecycle.gate import Verdict, decide
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
-from proxy.listen import bound_address, identity, open_listener
+from proxy.listen import BACKLOG, bound_address, identity, open_listener
 from proxy.relay import Refusal, Relay
 from proxy.relay.refusals import plain_refusal
 from proxy.relay.sessionkeys import SessionKeys
@@ -186,7 +186,8 @@ class Server:
         if isinstance(address, UnixAddress):
             self._socket_file = identity(address.path)
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._listener = await create(self._relay, sock=sock)
+        # The loop listens once more, by itself with a queue for 100.
+        self._listener = await create(self._relay, sock=sock, backlog=BACKLOG)
         logger.info(
             "listening",
             extra={
