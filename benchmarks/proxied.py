@@ -35,10 +35,17 @@ class Proxied:
     """`with Proxied() as proxy`: started, dormant; ended and cleaned up at the end.
 
     `bytecode` is a directory for compiled modules, kept from run to run as an installation keeps
-    them; without it every module is compiled at every start.
+    them; without it every module is compiled at every start. `settings` replace whole sections of
+    the proxy's: with `listen` it may have a TCP address, whose `port` is taken from its log.
     """
 
-    def __init__(self, *upstream_arguments: str, bytecode: str | None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *upstream_arguments: str,
+        bytecode: str | None,
+        upstream: Path = UPSTREAM,
+        **settings: Any,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="dormant-")
         home = Path(self._directory.name)
         self.stamp = home / "stamp"
@@ -46,7 +53,9 @@ class Proxied:
         self._log = home / "log"
         self._config = home / "proxy.json"
         inner = str(home / "upstream.sock")
-        command = [sys.executable, str(UPSTREAM), "--unix", inner, "--stamp", str(self.stamp)]
+        command = [sys.executable, str(upstream), "--unix", inner]
+        if upstream == UPSTREAM:
+            command += ["--stamp", str(self.stamp)]
         tree = {
             "deferred_init": True,
             "listen": {"address": f"unix:{self._socket}"},
@@ -56,6 +65,7 @@ class Proxied:
                 "run_dir": str(home / "run"),
             },
         }
+        self._tcp = "listen" in settings
         self._config.write_text(json.dumps(tree | settings))
         self._environment = _environment(bytecode)
         self.boot = 0.0
@@ -93,21 +103,35 @@ class Proxied:
     def connection(self) -> Iterator[http.client.HTTPConnection]:
         """A connection to the proxy. Raises `OSError` while it does not listen."""
         client = http.client.HTTPConnection("proxy")
-        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock = socket.socket(socket.AF_INET if self._tcp else socket.AF_UNIX)
         try:
             client.sock.settimeout(60)
-            client.sock.connect(self._socket)
+            client.sock.connect(("127.0.0.1", self.port) if self._tcp else self._socket)
             yield client
         finally:
             client.close()
 
+    @property
+    def port(self) -> int:
+        """Where it listens. Raises `ConnectionRefusedError` while it does not."""
+        for line in self._log.read_text().split("\n")[:-1]:
+            if '"message": "listening"' in line:
+                return int(json.loads(line)["address"].rpartition(":")[2])
+        raise ConnectionRefusedError
+
     def ask(self, method: str, path: str, body: object = None) -> int:
         """The status of the answer, once its body has been read."""
+        return self._exchange(method, path, body)[0]
+
+    def get(self, path: str) -> Any:
+        """The JSON body of the answer."""
+        return json.loads(self._exchange("GET", path)[1])
+
+    def _exchange(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         with self.connection() as client:
             client.request(method, path, None if body is None else json.dumps(body))
             answer = client.getresponse()
-            answer.read()
-            return answer.status
+            return answer.status, answer.read()
 
     def _await_health(self, deadline: float) -> None:
         while True:
