@@ -254,8 +254,8 @@ class Server:
         if verdict is Verdict.UNAUTHORIZED or not wants_page:
             return plain_refusal(verdict, head)
         state, error = self._lifecycle.state, self._lifecycle.error
-        deferred = self._settings.deferred_init
-        return Refusal(page.waiting_page(state, error, deferred=deferred), page.CONTENT_TYPE)
+        text = page.waiting_page(state, error, deferred=self._settings.deferred_init)
+        return Refusal(text, page.CONTENT_TYPE, page.page_headers())
 
     async def _connect_control(self, sock: socket.socket) -> None:
         server = self._control.server

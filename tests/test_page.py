@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.control.page import waiting_page, wants_page
+from proxy.control.page import page_headers, waiting_page, wants_page
 from proxy.lifecycle.state import State
 
 if TYPE_CHECKING:
@@ -78,12 +78,13 @@ def test_an_error_cannot_become_markup() -> None:
 
 def test_the_policy_allows_its_own_style_and_script_and_nothing_else() -> None:
     page = waiting_page(State.DORMANT, None, deferred=True).decode()
-    policy = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)[0]
+    policy = dict(page_headers())["Content-Security-Policy"]
     for tag in ("style", "script"):
         content = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[0]
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none';")
+    assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert not re.findall(r'(?:src|href)="(?!data:,)', page)
     assert len(page.encode()) < 10_000
@@ -97,6 +98,8 @@ async def test_a_browser_gets_the_page_and_a_program_gets_json(serve: Serve) -> 
             assert (answer.status, answer.content_type) == (503, kind)
             assert int(answer.headers["Retry-After"]) > 0
             assert answer.headers["Cache-Control"] == "no-store"
+            policy = answer.headers.get("Content-Security-Policy", "")
+            assert ("frame-ancestors 'none'" in policy) is (kind == "text/html")
         async with proxy.session.post(proxy.url + "/app", headers=headers) as answer:
             assert (answer.status, answer.content_type) == (503, "application/json")
     async with proxy.session.head(
@@ -104,3 +107,5 @@ async def test_a_browser_gets_the_page_and_a_program_gets_json(serve: Serve) -> 
     ) as answer:
         assert (answer.status, answer.content_type) == (503, "text/html")
         assert int(answer.headers["Content-Length"]) > 1000
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"

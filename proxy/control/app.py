@@ -234,3 +234,4 @@ async def _errors_as_json(
 async def _plain_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)  # which versions we run is nobody's business
     response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"  # an error quotes the upstream's words

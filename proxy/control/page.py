@@ -1,8 +1,8 @@
 """The waiting page: what a person sees who comes before the application is there.
 
 One file without any other resource. Without JavaScript it asks again every few seconds; with it, it
-hears of changes by the event stream of `/api/init`. Its policy allows its own style and script by
-their digests and nothing else.
+hears of changes by the event stream of `/api/init`. Its policy, a header of the answer, allows its
+own style and script by their digests and nothing else, and nobody to frame it.
 
 Pure, but for reading `page.html` when the first person comes: most pods never see a browser.
 """
@@ -55,6 +55,11 @@ def waiting_page(state: State, error: str | None, *, deferred: bool) -> bytes:
     return page.make(now=now, title=page.titles[now], error=text).encode(errors="replace")
 
 
+def page_headers() -> tuple[tuple[str, str], ...]:
+    """What the page's answer carries besides its content type."""
+    return _page().headers
+
+
 def _now(state: State, error: str | None, *, deferred: bool) -> str:
     """Which section is shown; the script decides alike for what it hears later."""
     if state is State.DRAINING:
@@ -69,6 +74,7 @@ def _now(state: State, error: str | None, *, deferred: bool) -> str:
 class _Page(NamedTuple):
     parts: tuple[str, ...]  # text and names of places, by turns
     titles: dict[str, str]
+    headers: tuple[tuple[str, str], ...]
 
     def make(self, **values: str) -> str:
         return "".join(
@@ -79,16 +85,21 @@ class _Page(NamedTuple):
 @functools.cache
 def _page() -> _Page:
     text = (Path(__file__).parent / "page.html").read_text()
-    text = text.replace("{policy}", _policy(text))
     parts = re.split(r"\{(now|title|error)\}", text)
-    return _Page(tuple(parts), dict(_TITLES.findall(text)))
+    headers = (
+        ("Content-Security-Policy", _policy(text)),
+        ("X-Content-Type-Options", "nosniff"),
+        # The address may hold what is nobody else's business, the application's keys even.
+        ("Referrer-Policy", "no-referrer"),
+    )
+    return _Page(tuple(parts), dict(_TITLES.findall(text)), headers)
 
 
 def _policy(text: str) -> str:
     style, script = _digest("style", text), _digest("script", text)
     return (
         f"default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

@@ -47,6 +47,15 @@ async def test_from_early_to_the_application(browser: Tab, serve: Serve) -> None
     assert not [text for text in browser.messages if "Content Security" in text]
 
 
+async def test_nobody_can_frame_it(browser: Tab, serve: Serve) -> None:
+    proxy = await serve()
+    await browser.go(proxy.url + "/health")
+    frame = "Object.assign(document.createElement('iframe'), {src: '/app', onload: () => "
+    done = "document.title = document.querySelector('iframe').contentDocument ? 'framed' : 'no'"
+    await browser.evaluate(f"document.body.append({frame}{done}}}))")
+    await browser.until("document.title", "no")  # an error page has an origin of its own
+
+
 async def test_every_state_in_words_and_without_a_fault_in_accessibility(
     browser: Tab, serve: Serve
 ) -> None:
