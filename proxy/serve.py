@@ -242,7 +242,9 @@ class Server:
         return decide(self._lifecycle.state, target, self._open_paths, hold=self._holds)
 
     def _admits(self, head: RequestHead) -> bool:
-        return self._session_keys.admits(head)
+        # Before an init nobody has a key: a path that is open then is open to everybody.
+        open_path = head.target.partition(b"?")[0] in self._open_paths
+        return open_path or self._session_keys.admits(head)
 
     def _state_changed(self, state: State, _event: Event) -> None:
         if state is State.DORMANT:

@@ -80,6 +80,41 @@ def test_nothing_else_is_a_key(target: bytes, fields: tuple[bytes, ...]) -> None
     assert not admitted(target, *fields)
 
 
+PREFLIGHT = (b"Origin: https://app.example", b"Access-Control-Request-Method: POST")
+
+
+def asked(method: bytes, *fields: bytes) -> bool:
+    """Whether a request is admitted; nothing in it is a key."""
+    head = HeadReader(LimitSettings()).read(get(b"/api/x", *fields).replace(b"GET", method, 1))
+    assert head is not None
+    return KEYS.admits(head)
+
+
+def test_a_preflight_needs_no_key_and_cannot_have_one() -> None:
+    assert asked(b"OPTIONS", *PREFLIGHT)
+    assert asked(b"OPTIONS", *PREFLIGHT, b"Access-Control-Request-Headers: x-session-api-key")
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        (b"GET", PREFLIGHT),
+        (b"POST", PREFLIGHT),
+        (b"options", PREFLIGHT),
+        (b"OPTIONS", PREFLIGHT[:1]),
+        (b"OPTIONS", PREFLIGHT[1:]),
+        (b"OPTIONS", (*PREFLIGHT, b"Content-Length: 2")),
+        (b"OPTIONS", (*PREFLIGHT, b"Transfer-Encoding: chunked")),
+        (b"OPTIONS", (*PREFLIGHT, *UPGRADE)),
+        (b"OPTIONS", ()),
+    ],
+)
+def test_what_only_looks_like_a_preflight_needs_a_key(
+    method: bytes, fields: tuple[bytes, ...]
+) -> None:
+    assert not asked(method, *fields)
+
+
 def test_keys_are_not_shown() -> None:
     assert repr(KEYS) == "<SessionKeys 3>"
 
@@ -163,3 +198,33 @@ async def test_without_delivered_keys_nobody_passes(serve: Serve, tmp_path: Path
     assert await proxy.get("/api/init") == (200, DORMANT)
     assert await proxy.init({}) == (200, READY)
     assert [await status(proxy, key) for key in ("", None)] == [401, 401]
+
+
+async def test_a_preflight_reaches_the_upstream_once_it_is_ready(
+    serve: Serve, tmp_path: Path
+) -> None:
+    proxy = await serve(enforcing(tmp_path))
+    preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+
+    async def ask() -> int:
+        url = proxy.url + "/api/x"
+        async with proxy.session.options(url, headers=preflight) as answer:
+            return answer.status
+
+    assert await ask() == 503
+    assert (await proxy.init({"session_api_keys": ["one"]}))[0] == 200
+    assert (await ask(), await status(proxy, None)) == (501, 401)  # 501: the upstream's own word
+
+
+async def test_an_open_path_needs_no_key_in_any_state(serve: Serve, tmp_path: Path) -> None:
+    settings = enforcing(tmp_path)
+    settings["gate"]["open_paths"] = ["/version"]
+    proxy = await serve(settings)
+
+    async def ask(path: str) -> int:
+        return (await proxy.get(path))[0]
+
+    assert await ask("/version") == 502  # relayed; nothing runs there yet
+    assert (await proxy.init({"session_api_keys": ["one"]}))[0] == 200
+    assert [await ask(path) for path in ("/version", "/version?x=1")] == [200, 200]
+    assert [await ask(path) for path in ("/version/", "//version", "/%76ersion")] == [401] * 3

@@ -9,6 +9,10 @@ Pure. A key is taken where the clients of agent servers put it, and nowhere else
 | cookie `oh_workspace_session_key` | what a page loads by itself; not for another site's page |
 
 More than one in the same place is none: which one counts would be open.
+
+A browser that is to send such a header to another origin asks for permission first, by a request
+that cannot carry it (the CORS preflight): that one passes without, or no page of another origin
+could ever use a key. What the upstream answers to it is the upstream's business.
 """
 
 from __future__ import annotations
@@ -40,8 +44,11 @@ class SessionKeys:
         self._keys = tuple(key.encode(errors="surrogatepass") for key in keys)
 
     def admits(self, head: RequestHead) -> bool:
-        """Whether `head` carries one of the keys. The time it takes tells nothing about them."""
-        found = False
+        """Whether `head` carries one of the keys, or is a preflight, which cannot.
+
+        The time it takes tells nothing about the keys.
+        """
+        found = is_preflight(head)
         for candidate in _candidates(head):
             for key in self._keys:
                 found |= hmac.compare_digest(candidate, key)
@@ -49,6 +56,17 @@ class SessionKeys:
 
     def __repr__(self) -> str:
         return f"<SessionKeys {len(self._keys)}>"
+
+
+def is_preflight(head: RequestHead) -> bool:
+    """A CORS preflight of the Fetch standard: OPTIONS with both fields, and nothing but a head."""
+    return (
+        head.method == b"OPTIONS"
+        and head.length == 0
+        and not head.upgrade
+        and head.field(b"origin") is not None
+        and head.field(b"access-control-request-method") is not None
+    )
 
 
 def _candidates(head: RequestHead) -> Iterator[bytes]:
