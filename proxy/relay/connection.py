@@ -37,6 +37,7 @@ from proxy.relay.wheel import NEVER
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.relay.follower import Follower
     from proxy.relay.head import RequestHead
     from proxy.relay.relay import Relay
 
@@ -190,7 +191,7 @@ class Client(Unserved):
         """A kept connection died under a request: the client may ask again, as it would then."""
         self.finish()
 
-    def backend_left(self, backend: Backend) -> None:
+    def backend_left(self, backend: Follower) -> None:
         """An idle backend closed."""
         if backend is self._control:
             self._control = None

@@ -10,11 +10,9 @@ from proxy.settings.tree import (
     LimitSettings,
     ListenSettings,
     LogSettings,
-    PreloadSettings,
-    ReadySettings,
     Settings,
-    UpstreamSettings,
 )
+from proxy.settings.upstream import PreloadSettings, ReadySettings, UpstreamSettings
 
 __all__ = [
     "DrainSettings",

@@ -11,7 +11,8 @@ from proxy.settings.mapcheck import check_mapping
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.settings.tree import Settings, UpstreamSettings
+    from proxy.settings.tree import Settings
+    from proxy.settings.upstream import UpstreamSettings
 
 # The gate decides about these before it looks at open_paths (lifecycle/gate.py).
 _OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})

@@ -6,70 +6,14 @@ does in a page.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    SecretStr,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, Field, SecretStr
 
-from proxy.settings.activation import (
-    Activation,
-    ForwardSettings,
-    LauncherSettings,
-    SignalSettings,
-)
-from proxy.settings.addresses import ServerUrl, TcpAddress
-from proxy.settings.mapping import MappingSettings, Model
-from proxy.settings.profiles import OPENHANDS
-from proxy.settings.values import (
-    AbsolutePath,
-    Address,
-    EnvName,
-    Network,
-    NotBool,
-    RequestPath,
-    Seconds,
-    SecondsOrZero,
-    Status,
-    Text,
-    Url,
-)
-
-_MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-
-
-def _command(argv: tuple[str, ...]) -> tuple[str, ...]:
-    if not argv[0]:
-        raise ValueError("the program's name cannot be empty")
-    return argv
-
-
-def _modules(value: Any) -> tuple[str, ...] | Literal["auto"]:
-    if value == "auto":
-        return "auto"
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise ValueError("must be a list of module names, or auto")
-    for name in value:
-        if not _MODULE.fullmatch(name):
-            raise ValueError(f"{name!r} is not a module's name")
-    return tuple(value)
-
-
-Command = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_command)]
-Modules = Annotated[
-    tuple[str, ...] | Literal["auto"],
-    PlainValidator(_modules),
-    PlainSerializer(lambda value: value if value == "auto" else list(value)),
-    WithJsonSchema(
-        {"anyOf": [{"const": "auto"}, {"type": "array", "items": {"type": "string"}}]},
-    ),
-]
+from proxy.settings.addresses import TcpAddress
+from proxy.settings.mapping import Model
+from proxy.settings.upstream import UpstreamSettings
+from proxy.settings.values import Address, Network, NotBool, RequestPath, Seconds, SecondsOrZero
 
 
 def _key(key: SecretStr) -> SecretStr:
@@ -113,111 +57,6 @@ class InitSettings(Model):
     timeout: Seconds = Field(
         default=60.0, description="Deadline of a whole activation, in seconds."
     )
-
-
-class ReadySettings(Model):
-    path: RequestPath = Field(
-        default="/ready", description="What the readiness probe asks the upstream for."
-    )
-    statuses: Annotated[tuple[Status, ...], Field(min_length=1)] = Field(
-        default=(200,), description="Statuses that mean ready."
-    )
-    interval: Seconds = Field(default=0.01, description="Seconds between two attempts.")
-    timeout: Seconds = Field(default=2.0, description="Seconds one attempt may take.")
-
-
-class PreloadSettings(Model):
-    modules: Modules = Field(
-        default=(),
-        description="Modules that the fork server imports before an init: a list, or auto.",
-    )
-    plan: AbsolutePath | None = Field(
-        default=None, description="File with a recorded list of modules."
-    )
-    timeout: Seconds = Field(
-        default=60.0,
-        description="Seconds the preload may take; after that the upstream is started cold.",
-    )
-
-    @property
-    def enabled(self) -> bool:
-        return bool(self.modules) or self.plan is not None
-
-
-class UpstreamSettings(Model):
-    url: Url = Field(
-        default=ServerUrl(TcpAddress("127.0.0.1", 18000)),
-        description="Where the upstream listens: http://host:port or http+unix:///path.",
-        json_schema_extra={"default": "http://127.0.0.1:18000"},
-    )
-    activation: Activation = Field(
-        default="spawn",
-        description="How the upstream is started: spawn, as our own child; launcher, by a "
-        "launcher in another container; signal, by files and a signal; forward, by its own init.",
-    )
-    command: Command = Field(
-        default=(
-            *("python", "-m", "openhands.agent_server"),
-            *("--host", "127.0.0.1", "--port", "18000"),
-        ),
-        description="The upstream's program and arguments. No shell reads it.",
-    )
-    cwd: Annotated[Text, Field(min_length=1)] | None = Field(
-        default=None, description="The upstream's working directory; null: the proxy's own."
-    )
-    env: dict[EnvName, Text] = Field(
-        default_factory=dict, description="Environment variables of the upstream."
-    )
-    deny_env: tuple[EnvName, ...] = Field(
-        default=(),
-        description="Variables of the proxy's that the upstream does not inherit. Patterns with "
-        "* and ? are allowed.",
-    )
-    profile: Literal["openhands", "none"] = Field(
-        default="openhands",
-        description="How an init request becomes environment and files: openhands, or none to "
-        "say it under `mapping`.",
-    )
-    mapping: MappingSettings = Field(
-        default=MappingSettings(), description="For `profile: none`: where each field goes."
-    )
-    run_dir: AbsolutePath | None = Field(
-        default=None,
-        description="Directory for files of an activation, made with mode 0700 and removed when "
-        "it is undone; null: a private one under the system's temporary directory.",
-    )
-    ready: ReadySettings = Field(default=ReadySettings(), description="The readiness probe.")
-    stop_grace: SecondsOrZero = Field(
-        default=10.0,
-        description="Seconds the upstream has to end after SIGTERM before SIGKILL; 0: at once.",
-    )
-    on_exit: Literal["restart", "exit", "dormant"] = Field(
-        default="restart",
-        description="When the upstream dies after ready: restart it with the same plan, exit "
-        "with its exit code, or be dormant and await a new init.",
-    )
-    preload: PreloadSettings = Field(
-        default=PreloadSettings(), description="What is imported before an init (warm start)."
-    )
-    launcher: LauncherSettings = Field(
-        default=LauncherSettings(), description="For `activation: launcher`."
-    )
-    signal: SignalSettings = Field(
-        default=SignalSettings(), description="For `activation: signal`."
-    )
-    forward: ForwardSettings = Field(
-        default=ForwardSettings(), description="For `activation: forward`."
-    )
-
-    @property
-    def warms(self) -> bool:
-        """Whether a pod can be claimed only some time after its start."""
-        return self.preload.enabled or self.activation in {"launcher", "forward"}
-
-    @property
-    def fields_and_files(self) -> MappingSettings:
-        """The mapping in force: the profile's, or the one that was written down."""
-        return OPENHANDS if self.profile == "openhands" else self.mapping
 
 
 class GateSettings(Model):
