@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from tests.harness import ROOT, clean_environment, echo_settings
+from tests.harness import KEY, ROOT, clean_environment, echo_settings
 from tests.launching import alive
 
 if TYPE_CHECKING:
@@ -348,3 +348,35 @@ def test_install_launcher_names_the_place_that_it_cannot_write(tmp_path: Path) -
     )  # fmt: skip
     assert done.returncode == 1
     assert f"cannot write {place}: No such file or directory" in done.stderr
+
+
+async def test_an_init_that_waited_while_a_running_upstream_was_found_is_refused(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Nothing of it may be used: neither its keys at the gate, nor its claim afterwards."""
+    gated = settings(tmp_path) | {"gate": {"session_keys": "enforce"}}
+    late = {"session_api_keys": ["another-users-key"], "env": {"GREETING": "of-another"}}
+    claim = {"X-Init-API-Key": KEY, "Idempotency-Key": "another-claim"}
+    first_key, other_key = (
+        {"X-Session-API-Key": key} for key in ("s-1234567", "another-users-key")
+    )
+    async with container(tmp_path) as agent:
+        first = await serve(gated)
+        assert (await first.init(KEYS))[0] == 200
+        pid = (await first.get("/api/self", headers=first_key))[1]["pid"]
+        await killed(first)
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGSTOP)  # found a little later
+        again = await serve(gated)
+        post = asyncio.create_task(again.request("POST", "/api/init", json=late, headers=claim))
+        while (await again.init({"unknown": 1}))[0] != 400:  # the state is asked before the fields
+            await asyncio.sleep(0.01)
+        agent.process.send_signal(signal.SIGCONT)
+        assert (await post)[0] == 409
+        await again.until("ready")
+        assert (await again.request("POST", "/api/init", json=late, headers=claim))[0] == 409
+        assert (await again.get("/api/self", headers=other_key))[0] == 401
+        assert (await again.get("/api/self", headers=first_key))[1]["pid"] == pid
+        assert (await again.get("/health"))[0] == 200
+        os.kill(pid, signal.SIGKILL)  # it is watched as well
+        await again.logged(lambda line: line.get("cause") == "UPSTREAM_DIED")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from proxy.activation.progress import Progress
 from proxy.activation.tasks import seen
@@ -75,6 +75,8 @@ class Activator:
         self._mask = mask
         self._on_fatal = on_fatal
         self._task: asyncio.Task[None] | None = None
+        # Done when an upstream was found running: an init that came before is too late.
+        self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._delay = _FIRST_DELAY
         self.progress = Progress(on_phase)
 
@@ -131,8 +133,11 @@ class Activator:
     async def adopt(self, found: Found) -> None:
         """Take over an upstream that was found running, once it passes the probe.
 
-        When it does not within the deadline it is ended, and the state is dormant.
+        An init that waits for the warming to end is refused: the server is somebody's. When the
+        upstream does not pass within the deadline it is ended, and the state is dormant.
         """
+        self._taken.set_result(None)
+        self._taken = asyncio.get_running_loop().create_future()
         await self._follow(asyncio.create_task(self._adoption(found), name="adoption"))
 
     async def _follow(self, task: asyncio.Task[None]) -> None:
@@ -183,14 +188,18 @@ class Activator:
 
     async def _accept(self, plan: Plan) -> None:
         # Warming: accepted already (nobody else can be), begun when the fork server is warm.
+        taken = self._taken
+        first: list[asyncio.Future[Any]] = [taken, self._starter.warmed]
         try:
             async with asyncio.timeout(self._timeout):
                 await self._starter.hasten()
-                await asyncio.shield(self._starter.warmed)
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             await self._undo()  # whoever does not answer is ended by it
             late = f"not begun within init.timeout ({self._timeout:g} s): warming does not end"
             raise ActivationTimeoutError(late) from None
+        if taken.done():  # nothing of this request may touch what serves another
+            raise StateError("server already in state: ready")
         if self._lifecycle.state is State.WARMING:
             self._apply(Event.WARMED)  # known here a moment before its own callback runs
         self._on_plan(plan)

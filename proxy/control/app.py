@@ -26,7 +26,7 @@ from proxy.errors import (
 )
 from proxy.lifecycle.claims import Claims, read_claim_id
 from proxy.lifecycle.contract import InitStatus, parse_init_request
-from proxy.lifecycle.state import State
+from proxy.lifecycle.state import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,6 +86,7 @@ class ControlPlane:
         self._plan = plan
         self._probe = probe
         self._claims = Claims()
+        lifecycle.subscribe(self._changed)
 
     def application(self) -> web.Application:
         """The routes, as a table: method, path, handler. Only init asks for a key."""
@@ -143,13 +144,19 @@ class ControlPlane:
                 plan = self._plan(parse_init_request(body))
                 self._claims.take(claim, body)
                 await self._activation.activate(plan)
-            elif self._claims.came_with(body):
+            elif self._holds(claim, body):
                 await self._activation.join()
+                if not self._holds(claim, body):  # it has become another's meanwhile
+                    raise _claimed(taken)
             else:
                 raise _claimed(taken)
         except ActivationError as error:
             status = self._watch.status() | {"error": str(error)}
             return web.json_response(status, status=error.status)
+        except StateError as error:  # it was accepted, and then an upstream was found running
+            if claim is None:
+                raise
+            raise _claimed(error) from None
         # It was ready, whatever has become of it since: the next question is told that.
         return web.json_response(InitStatus(state="ready").model_dump())
 
@@ -164,6 +171,14 @@ class ControlPlane:
                 raise _claimed(error) from None
             return error
         return None
+
+    def _holds(self, claim: str | None, body: bytes) -> bool:
+        """Whether the server is held by this very request."""
+        return claim is not None and self._claims.held_by(claim) and self._claims.came_with(body)
+
+    def _changed(self, _state: State, event: Event) -> None:
+        if event is Event.ADOPTED:
+            self._claims.release()  # who began it, only a predecessor of this process knew
 
     def _check_key(self, request: web.Request) -> None:
         if self._key is None:
@@ -231,7 +246,9 @@ async def _errors_as_json(
         return web.json_response({"detail": detail}, status=500)
 
 
-async def _plain_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _plain_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)  # which versions we run is nobody's business
     response.headers["Cache-Control"] = "no-store"
+    if "X-Request-ID" in request.headers:  # the relay sees to it that it is one, and harmless
+        response.headers["X-Request-ID"] = request.headers["X-Request-ID"]
     response.headers["X-Content-Type-Options"] = "nosniff"  # an error quotes the upstream's words
