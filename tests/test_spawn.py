@@ -207,6 +207,26 @@ async def test_files_are_undone_when_the_launcher_is_lost(tmp_path: Path) -> Non
         assert (tmp_path / "link").is_symlink()
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_launcher_that_is_lost_takes_no_file_that_it_has_put_back(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """Killed after a stop, or ended in good order: what stands at the path is the operator's."""
+    own = tmp_path / "app.json"
+    own.write_text("the operator's")
+    files = (PlannedFile(path=str(own), content=b"x", mode=0o600, base_file=None),)
+    async with opened(tmp_path) as running:
+        await running.start("sleep", "600", files=files)
+        assert own.read_bytes() == b"x"
+        if how is signal.SIGKILL:
+            await running.starter.stop()
+            assert own.read_text() == "the operator's"
+        os.kill(running.launcher, how)
+        await running.starter.lost
+        assert [entry.name for entry in tmp_path.iterdir()] == ["app.json"]
+        assert own.read_text() == "the operator's"
+
+
 async def test_launcher_that_is_told_to_end_is_lost_with_its_reason(tmp_path: Path) -> None:
     async with opened(tmp_path) as running:
         started = await running.start("sleep", "600")

@@ -27,6 +27,7 @@ from proxy.lifecycle.plan import PROXY_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
+    from pathlib import Path
 
     from proxy.activation.link import Launcher
     from proxy.activation.starter import Found
@@ -68,6 +69,7 @@ class SpawnStarter:
         self._on_warming = on_warming
         self._sweep = sweep
         self._plan: Plan | None = None
+        self._standing: frozenset[Path] = frozenset()
         self._records: asyncio.Future[tuple[dict[str, Any] | None, str]] | None = None
         self._on_recording: Callable[[str], None] | None = None
         self._environ = without(environ, PROXY_OWN)
@@ -114,7 +116,7 @@ class SpawnStarter:
             await self._end_recording()
         await ensure_vacant(self._upstream.url)
         self._ended_early.clear()
-        self._plan = plan
+        self._plan, self._standing = plan, leftovers.standing(plan)
         answer = await self._call("start", **self._start_fields(plan))
         pid = answer["pid"]
         return Started(pid=pid, kind=answer["kind"], why=answer["why"], exited=self._exited(pid))
@@ -239,7 +241,7 @@ class SpawnStarter:
         if self._sweep is not None:
             await self._sweep(self.owned_pids())
         if self._plan is not None:
-            leftovers.undo(self._plan)  # a dead launcher cannot
+            leftovers.undo(self._plan, self._standing)  # a dead launcher cannot
         # The next start finds a new launcher: losing one costs a restart, not the pod.
         self._launcher = self._opening = None
         self._lose(f"the launcher {how}")
@@ -269,6 +271,7 @@ class SpawnStarter:
         try:
             async with asyncio.timeout(grace + _STOP_MARGIN):
                 await launcher.link.call("stop", grace=grace)
+            self._plan = None  # what stands at its paths from here on is not ours
         except TimeoutError:
             await launcher.end()
             raise LauncherError("cannot stop: the launcher did not answer") from None
