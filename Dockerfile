@@ -1,10 +1,15 @@
-# Two images:
+# Two images, and a file:
 #
-#   docker build -t deferred-init-proxy .                      the proxy alone, for a sidecar
-#   docker build --target entrypoint -t agent-warm \
-#       --build-arg AGENT_IMAGE=IMAGE .                        the proxy on top of an agent server
+#   docker build -t deferred-init-proxy .               the proxy alone, for a sidecar
+#   docker build --target entrypoint -t agent-warm .    the proxy on top of an agent server's image
+#   docker build --target plan --output . .             that image's preload-plan.json, for a sidecar
 #
-# The second shows how: its last lines are what a Dockerfile of your own needs. Podman wants
+# The last two by default have the sample agent. For OpenHands agent-server, whose image is IMAGE:
+#
+#   --build-arg AGENT_IMAGE=IMAGE --build-arg AGENT_PYTHON=/agent-server/.venv/bin/python \
+#   --build-arg SETTINGS=deploy/entrypoint-openhands.yaml
+#
+# The entrypoint's last lines are what a Dockerfile of your own needs. Podman wants
 # `--format docker`, since the OCI format has no HEALTHCHECK.
 #
 # The dependencies are those of requirements.lock, by hash. The package itself is pure Python: to
@@ -28,13 +33,14 @@ RUN cp -r /src/proxy /opt/proxy/lib/python3.*/site-packages/ \
 FROM ${AGENT_IMAGE} AS entrypoint
 ARG AGENT_PYTHON=python3
 ARG AGENT_USER=10001:10001
+ARG SETTINGS=deploy/entrypoint.yaml
 USER 0:0
 COPY requirements.lock /opt/proxy/
 RUN "${AGENT_PYTHON}" -m venv /opt/proxy \
     && /opt/proxy/bin/pip install --no-cache-dir --disable-pip-version-check \
         --only-binary :all: --require-hashes -r /opt/proxy/requirements.lock
 COPY proxy /opt/proxy/src/proxy
-COPY deploy/entrypoint.yaml /etc/deferred-init-image/proxy.yaml
+COPY ${SETTINGS} /etc/deferred-init-image/proxy.yaml
 # The preload plan is recorded here, where interpreter and packages are those of the running image.
 RUN cp -r /opt/proxy/src/proxy /opt/proxy/lib/python3.*/site-packages/ \
     && /opt/proxy/bin/python -m compileall -q /opt/proxy/lib \
@@ -46,6 +52,10 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
     CMD ["/opt/proxy/bin/python", "-I", "-S", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["/opt/proxy/bin/python", "-I", "-m", "proxy"]
 CMD ["serve", "--config", "/etc/deferred-init-image/proxy.yaml"]
+
+
+FROM scratch AS plan
+COPY --from=entrypoint /etc/deferred-init-image/preload-plan.json /
 
 
 # The proxy alone.

@@ -15,6 +15,9 @@ from typing import Any
 
 PROXY_IMAGE = "deferred-init-proxy"
 ENTRYPOINT_IMAGE = "deferred-init-entrypoint"
+# The real agent server as it would be published, and the proxy on top of it.
+AGENT_IMAGE = "agent-server"
+AGENT_WARM_IMAGE = "agent-server-warm"
 BASE_IMAGE = "python:3.13-slim"
 KEY = "bootstrap-key-of-the-pool"
 # As the restricted Pod Security profile has it, and without the shell that the base image brings.
@@ -59,6 +62,9 @@ class Container:
         )
         return done.stdout + done.stderr
 
+    def last_words(self) -> str:
+        return "\n".join(self.logs().splitlines()[-30:])
+
     def wait(self) -> int:
         """Its exit code, once it has ended."""
         return int(podman("wait", self.name))
@@ -94,9 +100,9 @@ class Container:
     def init(self, body: object, key: str = KEY) -> tuple[int, Any]:
         return self.request("POST", "/api/init", body, X_Init_API_Key=key)
 
-    def until(self, path: str, status: int = 200) -> None:
+    def until(self, path: str, status: int = 200, *, patience: float = PATIENCE) -> None:
         """Poll `path` until it is answered with `status`."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         last: object = None
         while time.monotonic() < deadline:
             try:
@@ -106,10 +112,10 @@ class Container:
             except OSError as error:
                 last = error
             time.sleep(0.02)
-        raise AssertionError(f"{path} is not {status} but {last}; log:\n{self.logs()}")
+        raise AssertionError(f"{path} is not {status} but {last}; log:\n{self.last_words()}")
 
-    def until_state(self, state: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def until_state(self, state: str, *, patience: float = PATIENCE) -> None:
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             try:
                 if self.request("GET", "/api/init")[1]["state"] == state:
@@ -117,7 +123,7 @@ class Container:
             except OSError:
                 pass  # between two lives
             time.sleep(0.02)
-        raise AssertionError(f"the state does not become {state}; log:\n{self.logs()}")
+        raise AssertionError(f"the state does not become {state}; log:\n{self.last_words()}")
 
 
 def _connect_inside(pid: int, port: int) -> socket.socket:

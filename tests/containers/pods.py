@@ -2,7 +2,8 @@
 
 What a kubelet would do is done here by hand, because `podman kube play` knows no native sidecars:
 init containers run to their end or stay, volumes are directories, a restart is `podman start`. The
-agent is the sample agent, in an image that has it; nothing else of the manifest is changed.
+images are named here; with the sample agent in the agent server's place its command is replaced
+too. Nothing else of the manifest is changed.
 """
 
 from __future__ import annotations
@@ -12,39 +13,69 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.containers.podman import KEY, PROXY_IMAGE, Container, podman
+from tests.containers.podman import (
+    AGENT_IMAGE,
+    AGENT_WARM_IMAGE,
+    ENTRYPOINT_IMAGE,
+    KEY,
+    PROXY_IMAGE,
+    Container,
+    podman,
+)
 from tests.deploy.manifests import containers, pod_template, settings_file
 
-# The agent server of the manifests -> the sample agent.
-_STAND_IN = {
-    "/agent-server/.venv/bin/python": "/opt/proxy/bin/python",
-    "openhands.agent_server": "proxy.demo.agent",
-    "cwd: /agent-server": "cwd: /",
-}
+
+@dataclass(frozen=True)
+class Agent:
+    """What runs as the agent server: by itself in `image`, under the proxy in `warm_image`."""
+
+    image: str
+    warm_image: str
+    python: str
+    # Words of the manifests that are others here.
+    words: dict[str, str] = field(default_factory=dict)
+
+    def fitted(self, text: str) -> str:
+        for theirs, ours in self.words.items():
+            text = text.replace(theirs, ours)
+        return text
 
 
-def stand_in(text: str) -> str:
-    for real, sample in _STAND_IN.items():
-        text = text.replace(real, sample)
-    return text
+REAL = Agent(AGENT_IMAGE, AGENT_WARM_IMAGE, "/agent-server/.venv/bin/python")
+SAMPLE = Agent(
+    PROXY_IMAGE,
+    ENTRYPOINT_IMAGE,
+    "/opt/proxy/bin/python",
+    {
+        REAL.python: "/opt/proxy/bin/python",
+        "openhands.agent_server": "proxy.demo.agent",
+    },
+)
 
 
 class Pod:
-    """The pod of `overlay`, started; `proxy` and `agent` are its two containers."""
+    """The pod of `overlay`; `proxy` and `agent` are its two containers, or one and the same.
 
-    def __init__(self, overlay: str) -> None:
+    `plan` is the text of the agent's preload plan, for overlays that mount one.
+    """
+
+    def __init__(self, overlay: str, agent: Agent = SAMPLE, *, plan: str = "") -> None:
         self._overlay = overlay
+        self._agent = agent
+        self._plan = plan
         self.name = f"{overlay}-{uuid.uuid4().hex[:8]}"
         self._directory = Path(tempfile.mkdtemp(prefix="pod-"))
         self._directory.chmod(0o755)
         self._spec = pod_template(overlay)["spec"]
         shared = ["--share", "net,pid"] if self._spec.get("shareProcessNamespace") else []
         podman("pod", "create", "--network", "none", *shared, "--name", self.name)
-        self.proxy = Container(f"{self.name}-proxy")
         self.agent = Container(f"{self.name}-agent")
+        alone = list(containers(overlay)) == ["agent"]
+        self.proxy = self.agent if alone else Container(f"{self.name}-proxy")
 
     def start(self) -> Pod:
         """Container by container, in the kubelet's order."""
@@ -72,8 +103,9 @@ class Pod:
 
     def exec(self, container: Container, code: str) -> subprocess.CompletedProcess[str]:
         """Run Python as the container's own user, as an agent's code would."""
+        python = self._agent.python if container is self.agent else "/opt/proxy/bin/python"
         return subprocess.run(
-            ["podman", "exec", container.name, "/opt/proxy/bin/python", "-c", code],
+            ["podman", "exec", container.name, python, "-c", code],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
 
@@ -99,7 +131,10 @@ class Pod:
         if not place.exists():
             place.mkdir()
             if volume["name"] == "settings":
-                (place / "proxy.yaml").write_text(stand_in(settings_file(self._overlay)))
+                (place / "proxy.yaml").write_text(self._agent.fitted(settings_file(self._overlay)))
+            elif volume["name"] == "plan":
+                if self._plan:
+                    (place / "preload-plan.json").write_text(self._plan)
             elif volume["name"] == "entrypoint":
                 script = Path(__file__).parents[2] / "deploy/k8s/overlays/signal/entrypoint.sh"
                 shutil.copy(script, place)
@@ -109,6 +144,14 @@ class Pod:
         return place
 
     def _command(self, container: dict[str, Any]) -> list[str]:
-        command = [stand_in(word) for word in container.get("command", [])]
+        command = [self._agent.fitted(word) for word in container.get("command", [])]
+        place = container.get("workingDir")
         entry = ["--entrypoint", command[0]] if command else []
-        return [*entry, PROXY_IMAGE, *command[1:], *container.get("args", [])]
+        entry += ["--workdir", place] if place else []
+        if container["name"] != "agent":
+            image = PROXY_IMAGE
+        elif self.proxy is self.agent:
+            image = self._agent.warm_image
+        else:
+            image = self._agent.image
+        return [*entry, image, *command[1:], *container.get("args", [])]

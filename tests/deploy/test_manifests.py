@@ -33,6 +33,7 @@ VERSIONS = ("1.29", "1.37")
 DEPLOYMENTS = ("sidecar", "entrypoint", "signal")
 # Seconds for what a shutdown does besides waiting: last bytes, KILL, stragglers, files.
 MARGIN = 15
+README = (DEPLOY / "README.md").read_text()
 
 
 def settings(overlay: str, directory: Path) -> Settings:
@@ -143,7 +144,8 @@ def test_everything_named_is_there(overlay: str) -> None:
     used = {m["name"] for c in containers(overlay).values() for m in c["volumeMounts"]}
     assert used == volumes
     maps = {m["metadata"]["name"] for m in objects(overlay, "ConfigMap")}
-    assert {v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v} == maps
+    mounted = [v["configMap"] for v in spec["volumes"] if "configMap" in v]
+    assert {m["name"] for m in mounted if not m.get("optional")} == maps
     for container in containers(overlay).values():
         assert set(container["resources"]) == {"requests", "limits"}
         assert ":" in container["image"].rpartition("/")[2]
@@ -160,7 +162,7 @@ def test_only_the_proxy_gets_the_key_and_the_readme_says_how_to_make_it(overlay:
     others = [c for c in containers(overlay).values() if c["name"] != proxy["name"]]
     assert not any(c.get("env") or c.get("envFrom") for c in others)
     command = f"create secret generic {secret['name']} --from-literal={secret['key']}="
-    assert command in (DEPLOY / "README.md").read_text()
+    assert command in README
 
 
 @pytest.mark.parametrize("overlay", ["sidecar", "agent-sandbox"])
@@ -185,13 +187,35 @@ def test_proxy_and_launcher_meet_on_one_socket(overlay: str, tmp_path: Path) -> 
     assert private not in {m["name"] for m in mounts(every["agent"]).values()}
 
 
+@pytest.mark.parametrize("overlay", ["sidecar", "agent-sandbox"])
+def test_the_agents_container_has_the_plan_if_the_operator_made_one(
+    overlay: str, tmp_path: Path
+) -> None:
+    plan = settings(overlay, tmp_path).upstream.preload.plan
+    assert plan is not None
+    mount = mounts(containers(overlay)["agent"])[str(Path(plan).parent)]
+    volumes = {v["name"]: v for v in pod_template(overlay)["spec"]["volumes"]}
+    config = volumes[mount["name"]]["configMap"]
+    assert config["optional"] is True
+    assert f"create configmap {config['name']} --from-file={Path(plan).name}" in README
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_agent_works_where_it_may_write(overlay: str, tmp_path: Path) -> None:
+    """What it keeps goes below its working directory and its home, and the root is read-only."""
+    upstream = settings(overlay, tmp_path).upstream
+    agent = containers(overlay)["agent"]
+    for place in (upstream.cwd or agent["workingDir"], upstream.env["HOME"]):
+        assert not mounts(agent)[place].get("readOnly")
+
+
 def test_the_sandbox_template_is_the_sidecar_pod() -> None:
     def without_hashes(spec: Object) -> Object:
         volumes = [
-            v | {"configMap": {"name": "settings"}} if "configMap" in v else v
+            v | {"configMap": {"name": "settings"}} if v["name"] == "settings" else v
             for v in spec["volumes"]
         ]
-        return spec | {"volumes": volumes}
+        return spec | {"volumes": sorted(volumes, key=lambda volume: str(volume["name"]))}
 
     ours = without_hashes(pod_template("agent-sandbox")["spec"])
     assert ours == without_hashes(pod_template("sidecar")["spec"])
