@@ -142,6 +142,19 @@ async def test_a_proxy_that_restarts_finds_the_running_upstream(
         assert await greeting(again) == "hello-hello"
 
 
+async def test_an_upstream_is_found_however_much_it_was_given(serve: Serve, tmp_path: Path) -> None:
+    """The launcher gives back all of it, in one line."""
+    large = {"env": {f"VALUE_{i}": f"{i:05d}" * 10_000 for i in range(18)}}
+    async with container(tmp_path):
+        first = await serve(settings(tmp_path))
+        assert (await first.init(large))[0] == 200
+        pid = (await first.get("/api/self"))[1]["pid"]
+        await killed(first)
+        again = await serve(settings(tmp_path))
+        await again.until("ready")
+        assert (await again.get("/api/self"))[1]["pid"] == pid
+
+
 @pytest.mark.parametrize("preload", [{}, {"modules": ["json"]}])
 async def test_an_agent_container_that_restarts_gets_the_same_plan(
     serve: Serve, tmp_path: Path, preload: dict[str, Any]

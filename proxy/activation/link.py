@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VERSION: Final = 1
-# Bytes of one line of the launcher's. Its longest is the exit event with its tail of 4 KiB.
-_LINE_LIMIT: Final = 1024 * 1024
 # Lines taken in one turn of the event loop: about a millisecond's work.
 _AT_ONCE: Final = 16
 _COMMAND_LIMIT: Final = 16 * 1024 * 1024  # bytes of one line of ours, as the launcher has it
+# Bytes of one line of the launcher's. Its longest gives back the start of what it is running.
+_LINE_LIMIT: Final = _COMMAND_LIMIT + 64 * 1024
 
 
 class Launcher(Protocol):
@@ -70,10 +70,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = rest
-        if len(rest) > _LINE_LIMIT:
-            self.close()
+        if b"\n" not in data:  # not searched again from its begin for every piece of a long line
+            if len(self._buffer) > _LINE_LIMIT:
+                self.close()
+            return
+        *lines, self._buffer = self._buffer.split(b"\n")
         idle = not self._lines
         self._lines.extend(lines)
         if idle:
