@@ -11,16 +11,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.relay.faults import HeadError
+from proxy.relay.fields import forwarded_trailers
 from proxy.relay.forwarding import Forwarding, Peers
-from proxy.relay.head import HeadReader, forwarded_trailers
+from proxy.relay.head import HeadReader
 from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.raw import strict
 from tests.raw.peers import get, message
+from tests.requestids import strip_ids
 
 READER = HeadReader(LimitSettings())
 RESPONSES = ResponseReader(65536)
 CLIENT = Forwarding(b"1.2.3.4", trusted=False)
+MADE = b"0123456789abcdef-1"
 PROXY = Forwarding(b"1.2.3.4", trusted=True)
 
 PIECES = st.sampled_from(
@@ -58,6 +61,9 @@ PIECES = st.sampled_from(
             "Connection: Upgrade\r\nUpgrade: x\r\n",
             "X-Forwarded-For: 9\r\n",
             "X: y\r\n",
+            "X-Request-ID: r-1\r\n",
+            "x_request_id: r\r\n",
+            "Connection: X-Request-Id\r\n",
         ],
     ]
 )
@@ -117,13 +123,14 @@ def test_what_goes_on_is_a_good_head_with_the_end_to_end_fields_untouched(data: 
         return
     if head is None:
         return
-    out = head.forward(CLIENT, upstream=True)
+    out = head.forward(CLIENT, MADE, upstream=True)
     again = READER.read(out)
     assert again is not None
     assert again.raw == out
     assert (again.method, again.target, again.length) == (head.method, head.target, head.length)
     before = strict.Request(b"", strict.fields(head.raw.split(b"\r\n")[1:-2]))
     after = strict.Request(b"", strict.fields(out.split(b"\r\n")[1:-2]))
+    strip_ids(after, before)
     assert after.end_to_end() == before.end_to_end()
 
 
@@ -159,7 +166,7 @@ def test_response_heads_that_are_accepted_llhttp_reads_the_same(data: bytes) -> 
 def forwarded(head: bytes, forwarding: Forwarding) -> list[bytes]:
     read = READER.read(head)
     assert read is not None
-    out = read.forward(forwarding, upstream=True)
+    out = read.forward(forwarding, MADE, upstream=True)
     return re.findall(rb"\r\n(X-Forwarded[^\r]*)", out)
 
 
@@ -216,8 +223,10 @@ def test_peer_on_a_unix_socket_has_no_address_and_is_trusted_only_if_told() -> N
 def test_key_goes_to_the_control_plane_only() -> None:
     head = READER.read(get(b"/", b"A: 1", b"X-Init-API-Key: k", b"B: 2"))
     assert head is not None
-    assert b"\r\nA: 1\r\nB: 2\r\n" in head.forward(CLIENT, upstream=True)
-    assert b"\r\nA: 1\r\nX-Init-API-Key: k\r\nB: 2\r\n" in head.forward(CLIENT, upstream=False)
+    assert b"\r\nA: 1\r\nB: 2\r\n" in head.forward(CLIENT, MADE, upstream=True)
+    assert b"\r\nA: 1\r\nX-Init-API-Key: k\r\nB: 2\r\n" in head.forward(
+        CLIENT, MADE, upstream=False
+    )
 
 
 def test_fields_are_found_by_name() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.relay.chunks import ChunkReader
-from proxy.relay.head import CHUNKED, forwarded_trailers
+from proxy.relay.fields import CHUNKED, forwarded_trailers
 
 
 class RequestBody:

@@ -109,6 +109,7 @@ class Client(Unserved):
         relay.requests += 1
         self.deadline = NEVER
         self._head = head
+        self.request_id = head.request_id or self.made_id()
         self._body = RequestBody(head.length) if head.length else None
         self._responded = self._timed = False
         self._last = not head.keep_alive
@@ -130,7 +131,8 @@ class Client(Unserved):
             return self.turn_away(verdict, head, rest)
         self._active = backend
         backend.begin(head)
-        out = head.forward(self._forwarding, upstream=verdict is Verdict.RELAY)
+        upstream = verdict is Verdict.RELAY
+        out = head.forward(self._forwarding, self.request_id, upstream=upstream)
         if self._body is None:
             self.state = WAIT
             backend.write(out)

@@ -23,6 +23,8 @@ FIELD: Final = rb"\r\n" + TOKEN + rb"++:" + VALUE + rb"*+"
 HOST: Final = re.compile(
     rb"(?:\[[0-9A-Za-z:.%\-_~]+\]|[0-9A-Za-z.\-_~%!$&'()*+,;=]*)(?::[0-9]{0,5})?"
 )
+# What identifies a request in logs and headers, whoever reads them and however.
+REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z._~:/+=@-]{1,128}")
 DIGITS: Final = re.compile(rb"[0-9]{1,18}")  # below 2**63, which every upstream can count to
 
 STATUS_LINE: Final = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + VALUE + rb"*+)?"

@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.relay.chunks import ChunkError
-from proxy.relay.endpoint import BODY, HEAD, HELD_FULL, TUNNEL, WAIT, Endpoint
+from proxy.relay.endpoint import BODY, HEAD, HELD_FULL, TUNNEL, WAIT
+from proxy.relay.exchange import Exchange
 from proxy.relay.faults import HeadError
 from proxy.relay.limits import HELD, PIECE
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _BLANK_LINES: Final = re.compile(rb"(?:\r\n)*")  # before a request, RFC 9112 section 2.2
 
 
-class Intake(Endpoint):
+class Intake(Exchange):
     """Reads; what to do with a head that was read is `begin`'s business."""
 
     __slots__ = ("_active", "_body", "_responded", "_timed", "answered")

@@ -56,12 +56,15 @@ def plain_refusal(verdict: Verdict, _head: RequestHead) -> Refusal:
     return _CLOSING if verdict is Verdict.CLOSE else _NOT_READY
 
 
-def render(status: int, refusal: Refusal, *, close: bool, bodiless: bool = False) -> bytes:
+def render(
+    status: int, refusal: Refusal, request_id: bytes, *, close: bool, bodiless: bool = False
+) -> bytes:
     """A whole HTTP/1.1 response; a 503 says when to come back."""
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Content-Type: {refusal.content_type}",
         f"Content-Length: {len(refusal.body)}",
+        f"X-Request-ID: {request_id.decode()}",
         *(f"{name}: {value}" for name, value in refusal.headers),
     ]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 class Unserved(Intake):
     """The present request, and the answers that the relay gives to it itself."""
 
-    __slots__ = ("_head", "_last")
+    __slots__ = ("_last",)
 
     def __init__(self, relay: Relay) -> None:
         super().__init__(relay)
-        self._head: RequestHead | None = None
         self._last = False  # the connection ends with this exchange
 
     def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
@@ -73,7 +72,8 @@ class Unserved(Intake):
         self.relay.refusals[GATE_REASONS[verdict]] += 1
         refusal = self.relay.refuse(verdict, head)
         bodiless = head.method == b"HEAD"
-        self.transport.write(render(status, refusal, close=close, bodiless=bodiless))
+        answer = render(status, refusal, self.request_id, close=close, bodiless=bodiless)
+        self.transport.write(answer)
         self.answered = self._responded = True
         self.state = WAIT if self._body is None else BODY
         if close:
@@ -90,7 +90,10 @@ class Unserved(Intake):
         if not self.answered:
             self.relay.refusals[ERROR_REASONS.get(status, BAD_REQUEST)] += 1
             bodiless = self._head is not None and self._head.method == b"HEAD"
-            answer = render(status, Refusal(detail(why)), close=True, bodiless=bodiless)
+            if self._head is None:
+                self.request_id = self.made_id()
+            refusal = Refusal(detail(why))
+            answer = render(status, refusal, self.request_id, close=True, bodiless=bodiless)
             self.transport.write(answer)
         if self.state == HEAD:
             self.state = BODY  # what follows a head that was refused has no reading
