@@ -116,6 +116,20 @@ async def test_an_upstream_that_starts_anew_gets_the_same_init_again(serve: Serv
         assert (await proxy.get("/api/x"))[1]["delivered"] == BODY
 
 
+async def test_an_upstream_that_does_not_answer_now_and_then_is_not_taken_for_dead(
+    serve: Serve,
+) -> None:
+    """It could not be activated again: the user's session would be lost."""
+    async with dormant() as upstream:
+        proxy = await serve(settings(upstream.port))
+        assert (await proxy.init(BODY))[0] == 200
+        assert (await proxy.get("/cut?4"))[0] == 200
+        while (await proxy.get("/cuts"))[1]:
+            await asyncio.sleep(0.02)
+        assert await proxy.state() == "ready"
+        assert not [line for line in proxy.log if line.get("cause") == "UPSTREAM_DIED"]
+
+
 async def test_a_proxy_that_restarts_finds_the_activated_upstream(serve: Serve) -> None:
     async with dormant() as upstream:
         proxy = await serve(settings(upstream.port))

@@ -7,6 +7,7 @@ rules; what is added (one writer, deadline, watching, crash policy) is the proxy
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,10 @@ _APPEARS_POLL: Final = 0.1  # seconds between looks for an upstream that is not 
 _WATCH_POLL: Final = 0.5  # seconds between looks at one that is
 _LOOK_TIMEOUT: Final = 5.0
 _ANSWER_SHOWN: Final = 500  # characters of an upstream's refusal
+_SILENT: Final = "silent"  # in the place of a state: no answer
+# How a connection fails where nobody listens: refused, no such socket, or each address of a host in
+# a way of its own (which has no number).
+_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, None})
 _WHY_COLD: Final = "its own deferred init was used"
 
 
@@ -50,7 +55,7 @@ class ForwardStarter:
 
     async def open(self) -> None:
         """Wait until the upstream answers; `found` is set when somebody activated it already."""
-        while (state := await self._state()) is None:  # noqa: ASYNC110  it is another process
+        while (state := await self._state()) in {None, _SILENT}:  # noqa: ASYNC110  it is another process
             await asyncio.sleep(_APPEARS_POLL)
         if state == "ready":
             self.found = Found(plan=None, started=self._watched())
@@ -112,14 +117,14 @@ class ForwardStarter:
         return self._session
 
     async def _state(self) -> str | None:
-        """What the upstream says its state is; None when it cannot be reached."""
+        """What the upstream says its state is; None when nobody listens there."""
         try:
             async with self._open_session().get(self._url.base + _PATH) as answer:
                 return _state_of(await answer.text(errors="replace")) or "unknown"
-        except TimeoutError:
-            return "unknown"  # busy, not gone
-        except (aiohttp.ClientError, OSError):
-            return None
+        except (aiohttp.ClientError, OSError) as error:
+            # Otherwise (no answer in time, one that was cut, a full queue) it has a bad moment. Who
+            # lives and is taken for dead is lost: it cannot be activated a second time.
+            return None if _nobody_listens(error) else _SILENT
 
     def _watched(self) -> Started:
         exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -133,6 +138,10 @@ class ForwardStarter:
         reason = "cannot be reached" if state is None else "has started anew and is dormant"
         if not exited.done():
             exited.set_result(Exit(code=1, reason=reason))
+
+
+def _nobody_listens(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in _NOBODY
 
 
 def _state_of(text: str) -> str | None:

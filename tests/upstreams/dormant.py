@@ -1,6 +1,8 @@
 """An upstream with a deferred init of its own, as the contract has it.
 
 python dormant.py --port N --key KEY        POST {"env": {"FAIL": …}} is answered 500
+GET /cut?N                                  the next N looks at its state are cut without an answer
+GET /cuts                                   how many of them are left
 """
 
 from __future__ import annotations
@@ -17,10 +19,19 @@ class Handler(BaseHTTPRequestHandler):
     key = ""
     state = "dormant"
     body: Any = None
+    cuts = 0
 
     def do_GET(self) -> None:
-        if self.path == "/api/init":
+        if self.path == "/api/init" and Handler.cuts:
+            Handler.cuts -= 1
+            self.close_connection = True
+        elif self.path == "/api/init":
             self._send(200, {"state": self.state, "error": None})
+        elif self.path.startswith("/cut?"):
+            Handler.cuts = int(self.path[5:])
+            self._send(200, {})
+        elif self.path == "/cuts":
+            self._send(200, Handler.cuts)
         elif self.path == "/ready":
             self._send(200, {})
         else:
