@@ -198,3 +198,38 @@ async def test_without_a_process_the_init_fails_at_its_deadline_and_leaves_nothi
     status, answer = await proxy.init()
     assert (status, answer["state"]) == (504, "dormant")
     assert not (tmp_path / "run").exists()
+
+
+SLOW = """
+until [ -e "$1" ]; do sleep 0.02; done
+. "$1"
+until [ -e "$2" ]; do sleep 0.02; done
+shift 2
+exec "$@"
+"""
+
+
+async def test_a_process_that_was_never_seen_does_not_become_another_users(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """It has read what one init delivered, and listens only when that one was given up."""
+    file, go = tmp_path / "run" / "environment", tmp_path / "go"
+    upstream = (sys.executable, str(ECHO), "--unix", str(tmp_path / "up.sock"))
+    process = await asyncio.create_subprocess_exec("sh", "-c", SLOW, "-", file, go, *upstream)
+    first, second = ({"env": {"USER_OF_IT": name}} for name in ("first", "second"))
+    chosen = settings(tmp_path, process=None)
+    chosen["init"]["timeout"] = 1
+    try:
+        proxy = await serve(chosen)
+        assert (await proxy.init(first))[0] == 504
+        go.touch()
+        while not (tmp_path / "up.sock").exists():
+            await asyncio.sleep(0.01)
+        status, answer = await proxy.init(second)
+        assert (status, answer["state"]) == (500, "dormant")
+        assert "may have read what an earlier init delivered" in answer["error"]
+        assert (await proxy.init(first))[0] == 200
+        assert (await environment(proxy))["USER_OF_IT"] == "first"
+    finally:
+        process.kill()
+        await process.wait()

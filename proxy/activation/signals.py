@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import logging
 import signal
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from proxy.activation.shellfile import shell_file
 from proxy.activation.starter import Exit, Started
 from proxy.activation.target import Target
+from proxy.errors import ActivationError
 from proxy.lifecycle.plan import PlannedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from proxy.activation.starter import Found
     from proxy.activation.target import Held
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT: Final = "environment"
 _POLL: Final = 0.02  # seconds between looks for a process that is to appear
 _WHY_COLD: Final = "it is activated by files and a signal"
+_UNKNOWN: Final = b"what an earlier proxy delivered"  # in the place of a digest, and equal to none
 
 
 class PlanFiles(Protocol):
@@ -62,7 +65,9 @@ class SignalStarter:
         ]
         self._files = files
         self._held: Held | None = None
-        self._delivered = False  # whether a process may have what an init delivered
+        self._delivered: bytes | None = None  # digest of what a process may have read
+        # The same when none was seen that could be ended: somebody may run with it, or soon will.
+        self._unseen: bytes | None = None
         self._hurry = asyncio.Event()
         self.found: Found | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
@@ -75,7 +80,7 @@ class SignalStarter:
         """Undo what a predecessor that was killed has left behind."""
         if Path(self._run_dir, ENVIRONMENT).exists():  # noqa: ASYNC240  before anything is served
             logger.warning("undoing what an earlier proxy delivered")
-            self._delivered = True
+            self._delivered = _UNKNOWN
             self._files.clear(self._paths, self._run_dir)
             await self.stop()
         if not self.warmed.done():
@@ -86,13 +91,16 @@ class SignalStarter:
 
     async def start(self, plan: Plan) -> Started:
         """Write, signal, and find who took it. Waits for a process that is not there yet."""
+        environment = PlannedFile(
+            str(Path(plan.run_dir, ENVIRONMENT)), shell_file(plan), 0o600, None
+        )
+        digest = _digest([*plan.files, environment])
+        await self._end_unseen(digest)
         before = await self._appears(lambda _held: True) if self._signal is not None else None
         try:
             # The base files of the other container cannot be read from here.
             files = [dataclasses.replace(file, base_file=None) for file in plan.files]
-            place = str(Path(plan.run_dir, ENVIRONMENT))
-            environment = PlannedFile(place, shell_file(plan), 0o600, None)
-            self._delivered = True
+            self._delivered = digest
             self._files.write([*files, environment], plan.run_dir)
             if before is not None and self._signal is not None:
                 before.signal(self._signal)
@@ -131,16 +139,35 @@ class SignalStarter:
     async def stop(self) -> None:
         """Undo the files, then end the process that has read them."""
         held, self._held = self._held, None
-        delivered, self._delivered = self._delivered, False
-        if not delivered:
+        delivered, self._delivered = self._delivered, None
+        if delivered is None:
             return
+        self._unseen = delivered
         self._files.undo()  # first: whoever takes its place must not find them
-        if held is None and self._target.named and (found := self._target.find()) is not None:
-            held = self._target.hold(found)
+        await self._end(held or self._look())
+
+    def _look(self) -> Held | None:
+        found = self._target.find() if self._target.named else None
+        return self._target.hold(found) if found is not None else None
+
+    async def _end(self, held: Held | None) -> None:
         if held is not None:
             logger.info("ending the upstream", extra={"pid": held.found.pid})
             await held.end(0 if self._hurry.is_set() else self._grace)
             held.close()
+            if held.ended.done():
+                self._unseen = None
+
+    async def _end_unseen(self, digest: bytes) -> None:
+        """Nobody who runs with one user's delivery may be taken for the next one's upstream."""
+        if self._unseen in {None, digest}:
+            return
+        await self._end(self._look())
+        if self._unseen is not None:
+            raise ActivationError(
+                "cannot start: a process that was not seen may have read what an earlier init"
+                " delivered; replace the pod, or send that init again"
+            )
 
     async def kill(self) -> None:
         """As `stop`, without grace."""
@@ -153,6 +180,14 @@ class SignalStarter:
     def owned_pids(self) -> frozenset[int]:
         """No child of the proxy's is waited for here."""
         return frozenset()
+
+
+def _digest(files: Iterable[PlannedFile]) -> bytes:
+    told = hashlib.sha256()
+    for file in files:
+        for part in (file.path.encode(errors="surrogateescape"), file.content):
+            told.update(b"%d:" % len(part) + part)
+    return told.digest()
 
 
 def _report(exited: asyncio.Future[Exit]) -> None:
