@@ -6,6 +6,7 @@ delivered to the upstream is masked in every record, its own output included.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -13,6 +14,8 @@ import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from proxy.logpipe import PipeHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,12 +109,20 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
+def _handler(stream: TextIO) -> logging.Handler:
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:
+        return logging.StreamHandler(stream)  # in memory: never full
+    return PipeHandler(descriptor, encoding=stream.encoding)
+
+
 class Log:
     """The process's one log handler; `mask` may be exchanged while running."""
 
     def __init__(self, level: str, form: str, stream: TextIO = sys.stderr) -> None:
         self.mask: Callable[[str], str] = str
-        handler = logging.StreamHandler(stream)
+        handler = _handler(stream)
         # https://no-color.org
         coloured = stream.isatty() and not os.environ.get("NO_COLOR")
         handler.setFormatter(

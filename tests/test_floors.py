@@ -14,9 +14,11 @@ PACKAGE = Path(__file__).parent.parent / "proxy"
 # the plan names the settings it is made of.
 FLOORS: dict[str, set[str]] = {
     "errors": set(),
-    "log": set(),
+    "log": {"logpipe"},
+    "logpipe": set(),
     "upstreamlog": set(),
-    "process": set(),
+    "early": set(),
+    "process": {"early"},
     "listen": {"errors", "settings"},
     "admin": {"errors", "listen", "settings"},
     "lifecycle": {"errors"},
