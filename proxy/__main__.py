@@ -2,6 +2,10 @@
 
 import sys
 
-from proxy.cli import main
+from proxy.early import remember_signals
+
+remember_signals(sys.argv[1:])  # before whatever takes time to import
+
+from proxy.cli import main  # noqa: E402  as the comment says
 
 sys.exit(main())

@@ -12,6 +12,7 @@ import sys
 from typing import Final, Protocol, cast
 
 from proxy import __version__
+from proxy.early import remember_signals
 from proxy.errors import ProxyError, SettingsError
 
 COMMANDS: Final = (
@@ -32,6 +33,8 @@ class Command(Protocol):
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 fine, 1 failed, 2 usage or settings)."""
     arguments = sys.argv[1:] if argv is None else argv
+    if argv is None:  # a process of its own
+        remember_signals(arguments)
     args = _parser(arguments[:1]).parse_args(arguments)
     try:
         return int(args.run(args))

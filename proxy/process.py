@@ -10,6 +10,8 @@ import resource
 import signal
 from typing import TYPE_CHECKING, Final
 
+from proxy.early import STOP_SIGNALS
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
@@ -19,9 +21,6 @@ logger = logging.getLogger(__name__)
 # From <linux/prctl.h>
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
-
-# Either asks for an orderly shutdown.
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 # Seconds until another look when one of our own children stands first in the line of the dead:
 # its owner waits for it and is about to.

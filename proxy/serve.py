@@ -30,6 +30,7 @@ from proxy.control import page
 from proxy.control.app import ControlPlane
 from proxy.control.handler import Handler
 from proxy.control.watch import Watch
+from proxy.early import STOP_SIGNALS, remembered_signals
 from proxy.errors import ProxyError
 from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.gate import Verdict, decide
@@ -38,8 +39,10 @@ from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
 from proxy.listen import BACKLOG, bound_address, identity, open_listener
 from proxy.relay import Refusal, Relay
+from proxy.relay.accesslog import AccessLog
 from proxy.relay.refusals import plain_refusal
 from proxy.relay.sessionkeys import SessionKeys
+from proxy.relay.tally import Tally
 from proxy.settings import UnixAddress
 from proxy.starters import make_starter
 from proxy.upstreamlog import UpstreamLog
@@ -136,6 +139,7 @@ class Server:
         self._session_keys = SessionKeys()
         self._holds = settings.gate.hold > 0
         self._open_paths = frozenset(path.encode() for path in settings.gate.open_paths)
+        self._tally = Tally()
         self._relay = Relay(
             gate=self._gate,
             dial=upstream.url.address,
@@ -146,6 +150,8 @@ class Server:
             hold=settings.gate.hold,
             admits=self._admits if self._keys_at_gate else None,
             strip_session_keys=settings.gate.strip_session_keys,
+            tally=self._tally if settings.listen.admin is not None else None,
+            access=_access_log(settings.log.access),
         )
         self._lifecycle.subscribe(self._state_changed)
         self._listener: asyncio.Server | None = None
@@ -156,20 +162,16 @@ class Server:
     async def run(self) -> int:
         """Serve; returns the exit code once everything is closed."""
         loop = asyncio.get_running_loop()
-        for number in process.STOP_SIGNALS:
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
+        for early in remembered_signals():
+            self._signalled(early)
         process.adopt_orphans()
         # Each client's connection may have one to the upstream beside it.
         process.allow_descriptors(2 * self._settings.limits.connections + _OWN_DESCRIPTORS)
         process.Reaper(loop, self._starter.owned_pids).attach()
         try:
-            await self._control.setup()
-            # Before the launcher: `/health` must answer at once, whatever warming takes.
-            await self._listen()
-            self._admin = await open_admin(self._settings.listen, self._admin_pages)
-            opening = asyncio.create_task(self._open(), name="open")
-            code = await self._stop
-            opening.cancel()
+            code = await self._until_stopped()
         except ProxyError as error:
             logger.critical("cannot serve", extra={"error": str(error)})
             code = 1
@@ -178,6 +180,20 @@ class Server:
         return code
 
     # Boot
+
+    async def _until_stopped(self) -> int:
+        await self._control.setup()
+        if self._stop.done():  # by a signal that came while we were imported
+            return self._stop.result()
+        # Before the launcher: `/health` must answer at once, whatever warming takes.
+        await self._listen()
+        self._admin = await open_admin(self._settings.listen, self._admin_pages)
+        if self._admin is None:
+            self._relay.count_no_more()
+        opening = asyncio.create_task(self._open(), name="open")
+        code = await self._stop
+        opening.cancel()
+        return code
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -205,6 +221,7 @@ class Server:
         metrics = Metrics(
             lifecycle=self._lifecycle,
             traffic=self._relay,
+            tally=self._tally,
             details=self._details,
             exit_code=self._exit_code,
             preload=lambda: self._preloaded,
@@ -310,7 +327,7 @@ class Server:
 
     # Shutdown
 
-    def _signalled(self, number: signal.Signals) -> None:
+    def _signalled(self, number: int) -> None:
         if not self._stop.done():
             logger.info("stopping", extra={"signal": signal.Signals(number).name})
             self._stop.set_result(0)
@@ -372,6 +389,10 @@ class Server:
                 Path(address.path).unlink()
         if self._listener is not None:
             self._listener.close()
+
+
+def _access_log(wanted: str) -> AccessLog | None:
+    return None if wanted == "off" else AccessLog(errors_only=wanted == "errors")
 
 
 def _private_run_dir() -> str:

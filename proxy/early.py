@@ -1,0 +1,36 @@
+"""Signals that come before there is a server to act on them.
+
+Importing takes a few tenths of a second. Until somebody catches it, SIGTERM is fatal to an ordinary
+process, and without any effect on PID 1, which then runs on until it is killed. So `serve`
+catches it before everything else, and the server asks what came.
+
+This module is imported first: it must not import anything that takes time.
+"""
+
+from __future__ import annotations
+
+import signal
+
+# Either asks for an orderly shutdown.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_came: list[int] = []
+
+
+def remember_signals(arguments: list[str]) -> None:
+    """Catch the stop signals if `arguments` are those of `serve`; harmless to repeat."""
+    if arguments[:1] == ["serve"]:
+        for number in STOP_SIGNALS:
+            signal.signal(number, _remember)
+
+
+def _remember(number: int, _frame: object) -> None:
+    if _came:
+        # Asked twice, while something hangs: nothing was started, so nothing is left behind.
+        raise SystemExit(0)
+    _came.append(number)
+
+
+def remembered_signals() -> list[int]:
+    """Those that came; to be asked for when others than this module catch them."""
+    return list(_came)
