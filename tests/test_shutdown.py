@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness import echo_settings
 from tests.test_contract_live import activated, pid_alive, until_dead
+from tests.test_process import launcher_of
 
 if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
@@ -154,6 +155,20 @@ async def test_killed_proxy_takes_its_upstream_along(serve: Serve, tmp_path: Pat
     async with asyncio.timeout(20):
         while (tmp_path / "run").exists():
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_launcher_that_somebody_has_stopped_does_not_hold_up_the_end(
+    serve: Serve, signals: int
+) -> None:
+    proxy = await serve()
+    await proxy.init({"env": {"ECHO_STUBBORN": "1"} if signals == 2 else {}})
+    os.kill(await launcher_of(proxy), signal.SIGSTOP)
+    for _ in range(signals):
+        proxy.process.terminate()
+        await proxy.logged(lambda line: line.get("state") == "draining")
+    assert await proxy.ended() == 0
+    assert not [line for line in proxy.log if line["level"] in {"error", "critical"}]
 
 
 async def test_signals_without_end_do_not_change_the_exit_code(serve: Serve) -> None:

@@ -268,6 +268,10 @@ class SpawnStarter:
         launcher = self._launcher
         if launcher is None or launcher.link.closed.done():
             return
+        if not launcher.reaped:
+            # One that somebody has stopped (SIGSTOP) would sleep through this.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(launcher.pid, signal.SIGCONT)
         try:
             async with asyncio.timeout(grace + _STOP_MARGIN):
                 await launcher.link.call("stop", grace=grace)
