@@ -85,8 +85,7 @@ class Container:
         self, method: str, path: str, body: object = None, *, port: int = 8000, **headers: str
     ) -> tuple[int, Any]:
         """Status and JSON body of a request from inside its network namespace."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        connection.sock = _connect_inside(self.pid, port)
+        connection = self.connection(self.pid, port)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             data = json.dumps(body) if body is not None else None
@@ -96,6 +95,12 @@ class Container:
         finally:
             connection.close()
         return answer.status, json.loads(content) if content else None
+
+    def connection(self, pid: int, port: int = 8000) -> http.client.HTTPConnection:
+        """A connection made inside its network namespace, which is that of its process `pid`."""
+        made = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        made.sock = _connect_inside(pid, port)
+        return made
 
     def init(self, body: object, key: str = KEY) -> tuple[int, Any]:
         return self.request("POST", "/api/init", body, X_Init_API_Key=key)
