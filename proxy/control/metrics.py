@@ -21,6 +21,7 @@ from prometheus_client import (
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     StateSetMetricFamily,
 )
@@ -46,16 +47,38 @@ class Traffic(Protocol):
     """The relay's counters: totals since the start, and what is open at the moment."""
 
     connections: int
-    requests: int
     tunnels: int
-    bytes_in: int
-    bytes_out: int
     refusals: dict[str, int]
 
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
     @property
     def held_requests(self) -> int: ...
     @property
     def open_connections(self) -> int: ...
+
+
+class Times(Protocol):
+    """A histogram: cumulative counts by upper bound, and the sum in seconds."""
+
+    total: float
+
+    def buckets(self) -> list[tuple[str, float]]: ...
+
+
+class Tally(Protocol):
+    """The relay's requests: by source, method and class of the status; and how long they took."""
+
+    cut: dict[str, int]
+
+    @property
+    def first_byte(self) -> Times: ...
+    @property
+    def end(self) -> Times: ...
+
+    def requests(self) -> Iterator[tuple[str, str, str, int]]: ...
 
 
 class Metrics:
@@ -70,6 +93,7 @@ class Metrics:
         *,
         lifecycle: Lifecycle,
         traffic: Traffic,
+        tally: Tally,
         details: Callable[[], Mapping[str, Any]],
         exit_code: Callable[[], int | None],
         preload: Callable[[], tuple[int, int]],
@@ -77,6 +101,7 @@ class Metrics:
     ) -> None:
         self._lifecycle = lifecycle
         self._traffic = traffic
+        self._tally = tally
         self._details = details
         self._exit_code = exit_code
         self._preload = preload
@@ -176,10 +201,9 @@ class Metrics:
         yield CounterMetricFamily(
             f"{prefix}_connections", "Client connections accepted.", value=traffic.connections
         )
-        yield CounterMetricFamily(f"{prefix}_requests", "Requests read.", value=traffic.requests)
         size = CounterMetricFamily(
             f"{prefix}_bytes",
-            "Bytes read: in from clients, out from the upstream.",
+            "Bytes that came in from clients, and that went out to them.",
             labels=["direction"],
         )
         size.add_metric(["in"], traffic.bytes_in)
@@ -198,6 +222,38 @@ class Metrics:
         for reason, count in traffic.refusals.items():
             refusals.add_metric([reason], count)
         yield refusals
+        yield from self._requests(prefix)
+
+    def _requests(self, prefix: str) -> Iterator[Metric]:
+        tally = self._tally
+        requests = CounterMetricFamily(
+            f"{prefix}_requests",
+            "Requests that are over, by who answered, method, and class of the status.",
+            labels=["source", "method", "status"],
+        )
+        for source, method, status, count in tally.requests():
+            requests.add_metric([source, method, status], count)
+        yield requests
+        cut = CounterMetricFamily(
+            f"{prefix}_cut_requests",
+            "Requests that ended before their answer did, by who cut them off.",
+            labels=["cause"],
+        )
+        for cause, count in tally.cut.items():
+            cut.add_metric([cause], count)
+        yield cut
+        yield HistogramMetricFamily(
+            f"{prefix}_first_byte_seconds",
+            "Time from a request's head to its answer's, where the upstream answered.",
+            buckets=tally.first_byte.buckets(),
+            sum_value=tally.first_byte.total,
+        )
+        yield HistogramMetricFamily(
+            f"{prefix}_request_seconds",
+            "Time from a request's head to the end of its answer, where the upstream answered.",
+            buckets=tally.end.buckets(),
+            sum_value=tally.end.total,
+        )
 
     async def answer(self, request: web.Request) -> web.Response:
         """`GET /metrics`, in the format that the scraper asks for."""

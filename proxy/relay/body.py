@@ -13,25 +13,26 @@ class RequestBody:
     them becomes one chunk, so extensions end here and tiny chunks do not multiply.
     """
 
-    __slots__ = ("_chunks", "_left", "begun", "done")
+    __slots__ = ("_chunks", "_left", "begun", "done", "size")
 
     def __init__(self, length: int) -> None:
         self._left = length
         self._chunks = ChunkReader() if length == CHUNKED else None
         self.begun = False
+        self.size = 0  # bytes that were taken, the chunks' own included
         self.done = False
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """What goes on of `data`, and what follows the body in it. Raises `ChunkError`."""
         self.begun = self.begun or bool(data)
         if self._chunks is not None:
-            return self._take_chunks(data, self._chunks)
-        left = self._left - len(data)
-        if left > 0:
-            self._left = left
-            return data, b""
-        self.done = True
-        return (data, b"") if left == 0 else (data[:left], data[left:])
+            out, rest = self._take_chunks(data, self._chunks)
+        else:
+            self._left = left = self._left - len(data)
+            self.done = left <= 0
+            out, rest = (data, b"") if left >= 0 else (data[:left], data[left:])
+        self.size += len(data) - len(rest)
+        return out, rest
 
     def _take_chunks(self, data: bytes, chunks: ChunkReader) -> tuple[bytes, bytes]:
         pieces: list[bytes] = []

@@ -31,6 +31,7 @@ from proxy.relay.endpoint import (
     WAIT,
 )
 from proxy.relay.limits import HIGH_WATER, KNOWN_SIZE
+from proxy.relay.tally import SWITCHING
 from proxy.relay.unserved import Unserved
 from proxy.relay.wheel import NEVER
 
@@ -47,11 +48,7 @@ _FOR_UPSTREAM: Final = frozenset({Verdict.RELAY, Verdict.HOLD})
 class Client(Unserved):
     """One client connection."""
 
-    __slots__ = (
-        "_control",
-        "_forwarding",
-        "_upstream",
-    )
+    __slots__ = ("_control", "_upstream")
 
     def __init__(self, relay: Relay) -> None:
         super().__init__(relay)
@@ -63,12 +60,12 @@ class Client(Unserved):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast("asyncio.Transport", transport)  # no class of uvloop's
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._forwarding = self.relay.peers.forwarding(transport.get_extra_info("peername"))
+        self.forwarding = self.relay.peers.forwarding(transport.get_extra_info("peername"))
         self.relay.admit(self)
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
-        self.relay.bytes_in += size
+        self.received += size
         state = self.state
         if state == HEAD and not self.stalled:
             if self.held:
@@ -95,6 +92,8 @@ class Client(Unserved):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.state == TUNNEL:
             self.relay.tunnels -= 1
+            if exc is not None and not self.cause:
+                self.cause = "client"
             if self._active is not None:
                 self._active.end_tunnel(reset=exc is not None)
             self._active = self._upstream = None
@@ -108,8 +107,10 @@ class Client(Unserved):
         relay = self.relay
         relay.requests += 1
         self.deadline = NEVER
-        self._head = head
+        self.head = head
         self.request_id = head.request_id or self.made_id()
+        if relay.watched:
+            self.watch()
         self._body = RequestBody(head.length) if head.length else None
         self._responded = self._timed = False
         self._last = not head.keep_alive
@@ -132,7 +133,7 @@ class Client(Unserved):
         self._active = backend
         backend.begin(head)
         upstream = verdict is Verdict.RELAY
-        out = head.forward(self._forwarding, self.request_id, upstream=upstream)
+        out = head.forward(self.forwarding, self.request_id, upstream=upstream)
         if self._body is None:
             self.state = WAIT
             backend.write(out)
@@ -152,7 +153,7 @@ class Client(Unserved):
             else:
                 self._control = None
         if self.state == WAIT:
-            if self.held and self._head is not None and self._head.upgrade:
+            if self.held and self.head is not None and self.head.upgrade:
                 self._last = True  # meant for a tunnel that did not come about
             self.end_exchange()
             if self.state == HEAD and self.held:
@@ -163,27 +164,31 @@ class Client(Unserved):
     def _body_in_doubt(self) -> bool:
         # The client was told the end before it was told to continue: whether its body comes
         # at all is open, so what follows has two readings (RFC 9110 section 10.1.1).
-        head, body = self._head, self._body
+        head, body = self.head, self._body
         return head is not None and head.expects and body is not None and not body.begun
 
     def end_exchange(self) -> None:
-        self._active = self._head = self._body = None
+        if self.began:
+            self.told()
+        self._active = self.head = self._body = None
         if self._last or self.relay.draining:
             self.finish()
             return
         self.state = HEAD
-        self.answered = False
+        self.status = 0
         self.relay.wheel.arm(self, self.relay.idle_ticks)
 
     def failed(self, status: int, why: str) -> None:
         """The backend has no answer, or one that cannot be passed on."""
-        if self.answered:
+        if self.status:
+            self.cause = "upstream"
             self.finish()
         else:
             self.refuse(status, why)
 
     def truncated(self, *, reset: bool) -> None:
         """The response ends before its end; the client must see that it does."""
+        self.cause = "upstream"
         if reset:
             self.reset()
         else:
@@ -191,6 +196,7 @@ class Client(Unserved):
 
     def vanish(self) -> None:
         """A kept connection died under a request: the client may ask again, as it would then."""
+        self.cause = "upstream"
         self.finish()
 
     def backend_left(self, backend: Follower) -> None:
@@ -218,7 +224,12 @@ class Client(Unserved):
     def tunnel_opened(self) -> None:
         self.state = TUNNEL
         self.relay.tunnels += 1
-        self._head = None
+        self.status = SWITCHING
+        self._responded = True
+        if self.began:
+            self.tunnel_begins()
+        if not self.began:
+            self.head = None
         if self._control is not None:
             self._control.close(at_once=False)
             self._control = None
@@ -235,6 +246,7 @@ class Client(Unserved):
         """The upstream's connection is gone."""
         self._active = self._upstream = None
         if reset:
+            self.cause = "upstream"
             self.reset()
         else:
             self.transport.close()
@@ -258,6 +270,8 @@ class Client(Unserved):
 
     def let_go(self) -> None:
         """Close the backends: at once where an answer is still owed."""
+        if self.began:
+            self.told(self.cause or ("" if self._responded else "client"))
         for backend in (self._upstream, self._control):
             if backend is not None:
                 backend.close(at_once=backend is self._active)
@@ -265,4 +279,4 @@ class Client(Unserved):
         self.relay.parking.forget(self)
 
     def __repr__(self) -> str:
-        return f"<Client {STATES[self.state]} {self._head!r} {self._active!r}>"
+        return f"<Client {STATES[self.state]} {self.head!r} {self._active!r}>"

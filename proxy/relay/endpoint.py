@@ -40,6 +40,7 @@ class Endpoint(asyncio.Protocol):
         "_backlog",
         "_lingered",
         "_pauses",
+        "cause",
         "deadline",
         "ended",
         "held",
@@ -59,6 +60,7 @@ class Endpoint(asyncio.Protocol):
         self.held = bytearray()  # bytes that have to wait for their turn
         self.stalled = False  # the client does not read what it asked for
         self.ended = 0
+        self.cause = ""  # who cut it; nobody has said so: the client
         self._pauses = 0
         self._backlog = 0  # bytes it had not read when it was last looked at
         self._lingered = 0
@@ -101,6 +103,7 @@ class Endpoint(asyncio.Protocol):
         stuck = backlog >= self._backlog > 0
         self._backlog = backlog
         if stuck:
+            self.cause = "timeout"
             self.abort()
         else:
             self.relay.wheel.arm(self, self.relay.idle_ticks)

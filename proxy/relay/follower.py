@@ -8,6 +8,7 @@ bytes flow, and whatever breaks shows as it would without us.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.chunks import ChunkError, ChunkReader
@@ -62,7 +63,7 @@ class Follower(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         stage = self.stage
-        self.client.relay.bytes_out += len(data)
+        self.client.returned += len(data)
         if stage == HEAD:
             self._read_head(data)
         elif stage == LENGTH:
@@ -93,6 +94,9 @@ class Follower(asyncio.Protocol):
                 return
             status, end, length, self._keep = framing
             if status >= 200:
+                client.status = status
+                if client.began:
+                    client.first = monotonic()
                 self._begin_body(data, end, length)
                 return
             if status == 101:
@@ -103,7 +107,6 @@ class Follower(asyncio.Protocol):
 
     def _begin_body(self, data: bytes, end: int, length: int) -> None:
         client = self.client
-        client.answered = True
         if length >= 0:
             self.stage = LENGTH
             self._read_length(data, end + length)

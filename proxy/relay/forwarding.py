@@ -29,11 +29,11 @@ _PROTO: Final = b"x-forwarded-proto"
 class Forwarding:
     """The lines for requests of one peer; `address` is empty for a Unix socket."""
 
-    __slots__ = ("_address", "_prefix", "trusted")
+    __slots__ = ("_prefix", "address", "trusted")
 
     def __init__(self, address: bytes, *, trusted: bool) -> None:
         self.trusted = trusted
-        self._address = address
+        self.address = address
         self._prefix = b"\r\nX-Forwarded-For: " + address if address else b""
         self._prefix += b"\r\nX-Forwarded-Proto: http"
 
@@ -47,7 +47,7 @@ class Forwarding:
 
     def _extended(self, head: RequestHead) -> bytes:
         told = head.forwarded
-        addresses = [*told.get(_FOR, ()), self._address]
+        addresses = [*told.get(_FOR, ()), self.address]
         lines = b""
         if any(addresses):
             lines += b"\r\nX-Forwarded-For: " + b", ".join(filter(None, addresses))

@@ -13,6 +13,7 @@ from proxy.relay.faults import HeadError, refuse_unless_incomplete
 from proxy.relay.fields import judge
 from proxy.relay.grammar import request_grammar
 from proxy.relay.limits import KNOWN_HEADS, KNOWN_SIZE
+from proxy.relay.tally import kind_of
 
 if TYPE_CHECKING:
     from proxy.relay.forwarding import Forwarding
@@ -38,6 +39,7 @@ class RequestHead:
         "forwarded",
         "host",
         "keep_alive",
+        "kind",
         "length",
         "method",
         "old",
@@ -51,6 +53,7 @@ class RequestHead:
     def __init__(self, raw: bytes, method: bytes, target: bytes, *, old: bool) -> None:
         self.raw = raw
         self.method = method
+        self.kind = kind_of(method)
         self.target = target
         self.old = old
         self.length = 0

@@ -17,7 +17,6 @@ from proxy.relay.faults import HeadError
 from proxy.relay.limits import HELD, PIECE
 
 if TYPE_CHECKING:
-    from proxy.relay.backend import Backend
     from proxy.relay.body import RequestBody
     from proxy.relay.head import RequestHead
     from proxy.relay.relay import Relay
@@ -28,14 +27,10 @@ _BLANK_LINES: Final = re.compile(rb"(?:\r\n)*")  # before a request, RFC 9112 se
 class Intake(Exchange):
     """Reads; what to do with a head that was read is `begin`'s business."""
 
-    __slots__ = ("_active", "_body", "_responded", "_timed", "answered")
+    __slots__ = ("_timed",)
 
     def __init__(self, relay: Relay) -> None:
         super().__init__(relay)
-        self._body: RequestBody | None = None
-        self._active: Backend | None = None  # the one that answers the present request
-        self.answered = False  # the head of a final response was passed on
-        self._responded = False  # the response is complete
         self._timed = True  # the time for the head to come runs, at first since the connect
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
@@ -169,10 +164,11 @@ class Intake(Exchange):
             self.close()
         elif self.state == HEAD:
             self.refuse(408, "the request head took too long")
-        elif self.state == BODY and (self.paused or (self.answered and not self._responded)):
+        elif self.state == BODY and (self.paused or (self.status and not self._responded)):
             # The upstream does not take the body, or streams its answer meanwhile.
             self.relay.wheel.arm(self, self.relay.idle_ticks)
-        elif self.state == BODY and not self.answered:
+        elif self.state == BODY and not self.status:
             self.refuse(408, "the request body stopped")
         else:
+            self.cause = "timeout"
             self.abort()

@@ -40,6 +40,10 @@ ERROR_REASONS: Final[dict[int, str]] = {
 BAD_REQUEST: Final = "bad_request"  # every other status
 
 
+def error_reason(status: int) -> str:
+    return ERROR_REASONS.get(status, BAD_REQUEST)
+
+
 def detail(text: str) -> bytes:
     return json.dumps({"detail": text}).encode()
 

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from proxy.lifecycle.gate import Verdict
+    from proxy.relay.accesslog import AccessLog
     from proxy.relay.backend import Backend
     from proxy.relay.forwarding import Network
     from proxy.relay.head import RequestHead
     from proxy.relay.limits import Limits
+    from proxy.relay.tally import Tally
     from proxy.settings import TcpAddress, UnixAddress
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ class Relay:
     `trust_unix`.
 
     The counters are for the metrics: totals of connections, requests and bytes (in: from
-    clients, out: from backends), refusals by reason, and the tunnels that are open.
+    clients, out: from backends and ourselves), refusals by reason, and the tunnels that are open.
+    `tally` and `access` hear of each request at its end.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Relay:
         hold: float = 0,
         admits: Callable[[RequestHead], bool] | None = None,
         strip_session_keys: bool = False,
+        tally: Tally | None = None,
+        access: AccessLog | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.gate = gate
@@ -72,6 +77,9 @@ class Relay:
         self.limits = limits
         self.peers = Peers(trusted_proxies, trust_unix=trust_unix)
         self.admits = admits
+        self.tally = tally
+        self.access = access
+        self.watched = tally is not None or access is not None
         self.heads = HeadReader(limits, strip_session_keys=strip_session_keys)
         self.responses = ResponseReader(limits.head_size)
         self._dial = dial
@@ -93,13 +101,20 @@ class Relay:
         self.connections = 0
         self.requests = 0
         self.tunnels = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self._received = self._returned = 0  # by connections that are closed
         reasons = (*GATE_REASONS.values(), *ERROR_REASONS.values(), BAD_REQUEST)
         self.refusals = dict.fromkeys(reasons, 0)
 
     def __call__(self) -> Client:
         return Client(self)
+
+    @property
+    def bytes_in(self) -> int:
+        return self._received + sum(client.received for client in self._clients)
+
+    @property
+    def bytes_out(self) -> int:
+        return self._returned + sum(client.returned for client in self._clients)
 
     @property
     def held_requests(self) -> int:
@@ -110,6 +125,11 @@ class Relay:
     def open_connections(self) -> int:
         """Client connections at present, tunnels included."""
         return len(self._clients)
+
+    def count_no_more(self) -> None:
+        """Nobody will ask for the tally."""
+        self.tally = None
+        self.watched = self.access is not None
 
     async def drain(self, grace: float, *, tunnels: bool = False) -> None:
         """Close idle connections, let requests that are under way end within `grace` seconds.
@@ -131,6 +151,7 @@ class Relay:
     def abort(self) -> None:
         """Cut everything."""
         for client in list(self._clients):
+            client.cause = "shutdown"
             client.abort()
         for task in self._dials:
             task.cancel()
@@ -155,6 +176,8 @@ class Relay:
 
     def forget(self, client: Client) -> None:
         self._clients.discard(client)
+        self._received += client.received
+        self._returned += client.returned
         self.wheel.forget(client)
         if self.draining:
             self._gone.set()
@@ -196,14 +219,15 @@ class Relay:
                 return
 
     async def _open_control(self, backend: Backend) -> None:
-        ours, theirs = socket.socketpair()
+        ends: tuple[socket.socket, ...] = ()
         try:
+            ends = ours, theirs = socket.socketpair()  # fails when no descriptor is left
             ours.setblocking(False)
             theirs.setblocking(False)
             await self._control(theirs)
             await self._loop.create_unix_connection(lambda: backend, sock=ours)
         except Exception:
             logger.exception("cannot reach the control plane")
-            ours.close()
-            theirs.close()
+            for end in ends:
+                end.close()
             backend.refused(502, "cannot reach the control plane")

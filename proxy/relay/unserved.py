@@ -12,14 +12,7 @@ from proxy.lifecycle.gate import Verdict
 from proxy.relay.endpoint import BODY, HEAD, WAIT
 from proxy.relay.intake import Intake
 from proxy.relay.limits import DISCARDED
-from proxy.relay.refusals import (
-    BAD_REQUEST,
-    ERROR_REASONS,
-    GATE_REASONS,
-    Refusal,
-    detail,
-    render,
-)
+from proxy.relay.refusals import GATE_REASONS, Refusal, detail, error_reason, render
 
 if TYPE_CHECKING:
     from proxy.relay.head import RequestHead
@@ -41,7 +34,7 @@ class Unserved(Intake):
 
     def reconsider(self) -> None:
         """The gate may judge a parked request differently by this time."""
-        head = self._head
+        head = self.head
         if head is not None:
             verdict = self.relay.gate(head.method, head.target)
             if verdict is not Verdict.HOLD:
@@ -50,7 +43,7 @@ class Unserved(Intake):
     def go_on(self, verdict: Verdict) -> None:
         """Do with a parked request what `verdict` says."""
         self.relay.parking.forget(self)
-        head = self._head
+        head = self.head
         if head is None:
             return
         self.dispatch(verdict, head, b"")
@@ -69,12 +62,10 @@ class Unserved(Intake):
         dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
         close = verdict is Verdict.CLOSE or self._last or head.upgrade or not dropped
         status = 401 if verdict is Verdict.UNAUTHORIZED else 503
-        self.relay.refusals[GATE_REASONS[verdict]] += 1
         refusal = self.relay.refuse(verdict, head)
         bodiless = head.method == b"HEAD"
         answer = render(status, refusal, self.request_id, close=close, bodiless=bodiless)
-        self.transport.write(answer)
-        self.answered = self._responded = True
+        self._answer(status, GATE_REASONS[verdict], answer)
         self.state = WAIT if self._body is None else BODY
         if close:
             self.held += rest
@@ -87,14 +78,23 @@ class Unserved(Intake):
 
     def refuse(self, status: int, why: str) -> None:
         """Answer with an error if that is still possible, and end the connection."""
-        if not self.answered:
-            self.relay.refusals[ERROR_REASONS.get(status, BAD_REQUEST)] += 1
-            bodiless = self._head is not None and self._head.method == b"HEAD"
-            if self._head is None:
+        if not self.status:
+            bodiless = self.head is not None and self.head.method == b"HEAD"
+            if self.head is None:
                 self.request_id = self.made_id()
+                if self.relay.watched:
+                    self.watch()
             refusal = Refusal(detail(why))
             answer = render(status, refusal, self.request_id, close=True, bodiless=bodiless)
-            self.transport.write(answer)
+            self._answer(status, error_reason(status), answer)
         if self.state == HEAD:
             self.state = BODY  # what follows a head that was refused has no reading
         self.finish()
+
+    def _answer(self, status: int, reason: str, answer: bytes) -> None:
+        self.relay.refusals[reason] += 1
+        self.refused = reason
+        self.transport.write(answer)
+        self.returned += len(answer)
+        self.status = status
+        self._responded = True

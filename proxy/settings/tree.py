@@ -92,6 +92,11 @@ class LogSettings(Model):
         default="info", description="The least severe level that is logged."
     )
     format: Literal["json", "text"] = Field(default="json", description="One record a line.")
+    access: Literal["off", "all", "errors"] = Field(
+        default="off",
+        description="Log every request at its end (all), or those with a status of 400 and more "
+        "and those that were cut off (errors). Probes are logged when their answer changes.",
+    )
 
 
 class LimitSettings(Model):
