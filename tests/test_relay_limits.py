@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,22 @@ async def test_slow_head_is_408_and_a_silent_connection_just_ends() -> None:
         silent = await p.connect()
         assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
         assert await silent.rest() == b""
+
+
+@both_loops
+async def test_a_request_for_the_control_plane_is_answered_when_no_descriptor_is_left() -> None:
+    async with pair() as p:
+        client = await p.connect()
+        await settle(lambda: p.relay.open_connections)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            await client.send(get(b"/health"))
+            assert (await client.head()).startswith(b"HTTP/1.1 502 ")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @both_loops
