@@ -167,8 +167,8 @@ class Server:
         for early in remembered_signals():
             self._signalled(early)
         process.adopt_orphans()
-        # Each client's connection may have one to the upstream beside it.
-        process.allow_descriptors(2 * self._settings.limits.connections + _OWN_DESCRIPTORS)
+        # Beside a client's connection may be one to the upstream and a pair to the control plane.
+        process.allow_descriptors(4 * self._settings.limits.connections + _OWN_DESCRIPTORS)
         process.Reaper(loop, self._starter.owned_pids).attach()
         try:
             code = await self._until_stopped()

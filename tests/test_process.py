@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import KEY
+from tests.harness import KEY, echo_settings
 from tests.test_contract_live import READY, activated, until_dead
 
 if TYPE_CHECKING:
@@ -111,6 +112,29 @@ async def test_nobody_of_the_same_user_can_read_the_proxys_secrets(serve: Serve)
         assert KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     for pid in (launcher, upstream):
         assert KEY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_every_connection_that_is_allowed_can_be_served(serve: Serve, tmp_path: Path) -> None:
+    """By the upstream and the control plane at once, which takes four descriptors."""
+    settings = echo_settings(tmp_path) | {"limits": {"connections": 60}}
+    proxy = await serve(settings, prefix=["prlimit", "--nofile=64:4096"])
+    assert (await proxy.init({}))[0] == 200
+    host, _, port = proxy.url.removeprefix("http://").rpartition(":")
+    wires = [await asyncio.open_connection(host, int(port)) for _ in range(60)]
+    try:
+        for path in ("/api/self", "/api/init"):
+            for _, writer in wires:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            for reader, _ in wires:
+                async with asyncio.timeout(20):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert head.startswith(b"HTTP/1.1 200 ")
+                    size = re.search(rb"(?i)content-length: (\d+)", head)
+                    assert size is not None
+                    await reader.readexactly(int(size[1]))
+    finally:
+        for _, writer in wires:
+            writer.close()
 
 
 async def test_descriptors_are_raised_for_the_proxy_and_not_for_the_upstream(
