@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from proxy.activation.door import Door
 from proxy.errors import ActivationError
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ class Probe:
     ) -> None:
         self._url = base + path
         self._socket_path = socket_path
+        self._door = Door(base, socket_path)
         self._statuses = frozenset(statuses)
         self._interval = interval
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self.last_failure: str | None = None  # why the most recent waiting attempt failed
+        self._refused = False  # whether that was for nobody listening
         self._running: asyncio.Task[str | None] | None = None
 
     async def check(self) -> str | None:
@@ -81,7 +84,10 @@ class Probe:
                 if why is None:
                     return attempts
                 self.last_failure = why
-                await asyncio.sleep(self._interval)
+                if self._refused:
+                    await self._door.opens(self._interval)
+                else:
+                    await asyncio.sleep(self._interval)
 
     async def _alone(self) -> str | None:
         connector = self._connector()
@@ -96,6 +102,7 @@ class Probe:
         return aiohttp.TCPConnector(force_close=True)
 
     async def _attempt(self, session: aiohttp.ClientSession) -> str | None:
+        self._refused = False
         try:
             async with session.get(self._url, allow_redirects=False) as answer:
                 if answer.status in self._statuses:
@@ -105,6 +112,7 @@ class Probe:
             return f"{self._url} did not answer within {self._timeout.total} s"
         except OSError as error:
             # Also aiohttp's errors of connecting, whose own text is no help to anybody.
+            self._refused = isinstance(error, aiohttp.ClientConnectorError)
             return f"cannot reach {self._url}: {error.strerror or type(error).__name__}"
         except (aiohttp.ClientError, ValueError) as error:
             # Their texts quote what was answered, and this one is told to everybody.

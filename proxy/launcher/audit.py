@@ -3,19 +3,21 @@
 `os.environ` and `os.environb` keep their identity: what is exchanged is the dictionary inside
 them, which every one of their methods goes through, and `posix.environ`, which is the same
 dictionary. `remove` puts the very same objects back. An audit hook cannot be taken off: after
-`remove` it returns at once.
+`remove` it is a function of the interpreter's that does nothing.
 
 What native code reads through getenv(3) is not seen here: see `native` and `policy`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import posix
 import sys
 from contextlib import contextmanager
 
 from .policy import iterated, matches
+from .sightings import Sightings
 from .stack import caller, in_view, modules
 
 TYPE_CHECKING = False
@@ -58,11 +60,14 @@ class Audit:
         self.forked: list[Modules] = []
         self._active = False
         self._data: Any = None
+        self._installed: Any = None
+        self._sightings: tuple[Sightings, Sightings] | None = None
 
     def install(self) -> None:
         self._data = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
         self._put(Watched(self._data, self))
-        sys.addaudithook(self._hook)
+        self._installed = functools.partial(self._hook)
+        sys.addaudithook(self._installed)
         self._active = True
 
     @contextmanager
@@ -96,7 +101,11 @@ class Audit:
 
     def remove(self) -> None:
         self._active = False
+        self._sightings = self._look_at_paths()  # nothing more comes
         self._put(self._data)
+        # It is called for thousands of events while an upstream starts: `{}.get(event, args)`
+        # costs less than the shortest function in Python would.
+        self._installed.__setstate__(({}.get, (), {}, None))
 
     def _put(self, data: Any) -> None:
         os.environ._data = data  # type: ignore[attr-defined]  # noqa: SLF001
@@ -123,12 +132,16 @@ class Audit:
         for name, stack in self.asked.items():
             if path == name or path.startswith(name + os.sep) or _same(path, name):
                 return stack
-        directory = os.path.dirname(path)
-        for seen, own in ((self.opened, path), (self.listed, directory)):
-            for other, stack in seen.items():
-                if stack is not CODE and _same(other, own):
-                    return stack
-        return None
+        opened, listed = self._sightings or self._look_at_paths()
+        other = opened.file(path)
+        if other is not None:
+            return self.opened[other]
+        other = listed.directory(os.path.dirname(path))
+        return None if other is None else self.listed[other]
+
+    def _look_at_paths(self) -> tuple[Sightings, Sightings]:
+        read = [path for path, stack in self.opened.items() if stack is not CODE]
+        return Sightings(read), Sightings(self.listed)
 
     def note_asked(self, path: str) -> None:
         """A module has asked about a file without opening it."""

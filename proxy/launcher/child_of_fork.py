@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 
+from .collector import hold_off
 from .prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
 from .reporter import Reporter
 from .stream import Stream
@@ -144,6 +145,7 @@ def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
     for name, value in message["env"].items():
         os.environb[_raw(name)] = _raw(value)
     _reseed()
+    hold_off()
     _retitle(message["title"], message["name"])
     if message.get("report"):
         Reporter(os.dup(descriptors[2]))

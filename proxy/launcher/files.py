@@ -121,19 +121,21 @@ class Files:
             self._undo.append((directory, _directory_remover(directory)))
 
     def _replace(self, path: str, content: bytes, mode: int) -> None:
-        place.write_new(path, content, mode)
+        # The proxy's own room: what stands there is left over, perhaps another user's; and what is
+        # written there is for this one process, so nobody waits for the disk.
+        own = self._run_dir is not None and path.startswith(self._run_dir + os.sep)
+        place.write_new(path, content, mode, lasting=not own)
         try:
             if path in self._first_kept:
                 pass  # named twice: what was there first is kept already
-            elif self._run_dir is not None and path.startswith(self._run_dir + os.sep):
-                # The proxy's own room: what stands there is left over, perhaps another user's.
-                self._undo.append((path, lambda: place.remove(path)))
+            elif own:
+                self._undo.append((path, lambda: place.remove(path, lasting=False)))
             elif place.keep(path):
                 self._undo.append((path, lambda: place.put_back(path)))
             else:
                 self._undo.append((path, lambda: place.remove(path)))
             self._first_kept.add(path)
-            place.show_new(path)
+            place.show_new(path, lasting=not own)
         except BaseException:
             place.discard_new(path)
             raise

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import re
 import sys
 import types
 
@@ -28,6 +29,8 @@ KNOWN = ((3, 12), (3, 13))  # later releases keep flags in the upper half
 _MARK = 0xFFFFFFFF
 _MRO = type.__dict__["__mro__"].__get__
 _CONSTANTS = (str, bytes, tuple, frozenset)
+_LEAVES = frozenset([str, bytes, int, float, complex])  # refer to nothing
+_OWNED = frozenset([dict, list])  # parts of a logger
 _KINDS = frozenset(
     [
         types.FunctionType,
@@ -41,6 +44,7 @@ _KINDS = frozenset(
         property,
         classmethod,
         staticmethod,
+        type(re.compile("")),
     ]
 )
 
@@ -58,7 +62,21 @@ def immortalize() -> int:
             count += 1
             for part in _parts(thing, kind):
                 _mark(part)
+        for part in gc.get_referents(thing):
+            if type(part) in _LEAVES:
+                _mark(part)
+    for logger in _loggers():
+        _mark(logger)
+        for part in (vars(logger), *vars(logger).values()):
+            if type(part) in _OWNED:
+                _mark(part)
     return count
+
+
+def _loggers() -> list[object]:
+    logging = sys.modules.get("logging")
+    found = logging.Logger.manager.loggerDict.values() if logging else ()
+    return [logger for logger in found if type(logger).__module__ == "logging"]
 
 
 def _parts(thing: Any, kind: type) -> Iterator[object]:
@@ -68,6 +86,9 @@ def _parts(thing: Any, kind: type) -> Iterator[object]:
         yield from _code(thing.__code__)
     elif issubclass(kind, type):
         yield _MRO(thing)
+    for part in gc.get_referents(thing):  # the namespaces of modules, classes and functions
+        if type(part) is dict:
+            yield part
 
 
 def _code(code: types.CodeType) -> Iterator[object]:

@@ -36,8 +36,11 @@ def recover(path: str) -> None:
     put_back(path)
 
 
-def write_new(path: str, content: bytes, mode: int) -> None:
-    """Write the file under its hidden name, through no link that may lie there."""
+def write_new(path: str, content: bytes, mode: int, *, lasting: bool = True) -> None:
+    """Write the file under its hidden name, through no link that may lie there.
+
+    `lasting`: on the disk before it is shown, for a place that outlives a crash of the machine.
+    """
     discard_new(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with open(os.open(hidden(path, "new"), flags, mode & 0o600), "wb") as stream:
@@ -45,15 +48,17 @@ def write_new(path: str, content: bytes, mode: int) -> None:
             stream.write(content)
             stream.flush()
             os.fchmod(stream.fileno(), mode)  # exact: a umask may have taken bits away
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         except BaseException:
             discard_new(path)
             raise
 
 
-def show_new(path: str) -> None:
+def show_new(path: str, *, lasting: bool = True) -> None:
     os.rename(hidden(path, "new"), path)
-    _sync_directory(path)
+    if lasting:
+        _sync_directory(path)
 
 
 def discard_new(path: str) -> None:
@@ -84,8 +89,8 @@ def put_back(path: str) -> None:
     _sync_directory(path)
 
 
-def remove(path: str) -> None:
-    if _unlink(path):
+def remove(path: str, *, lasting: bool = True) -> None:
+    if _unlink(path) and lasting:
         _sync_directory(path)
 
 

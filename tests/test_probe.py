@@ -1,0 +1,61 @@
+"""The readiness probe sees an upstream as soon as it listens."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from proxy.activation.probe import Probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.activation.starter import Exit
+
+NEVER = 3600.0  # seconds: an interval that no test waits for
+
+
+async def _ready(_request: web.Request) -> web.Response:
+    return web.Response()
+
+
+def _runner() -> web.AppRunner:
+    application = web.Application()
+    application.router.add_get("/ready", _ready)
+    return web.AppRunner(application)
+
+
+async def _failed_once(probe: Probe) -> None:
+    while probe.last_failure is None:
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_an_upstream_that_begins_to_listen_is_not_left_waiting_for_the_interval(
+    kind: str, tmp_path: Path
+) -> None:
+    runner = _runner()
+    await runner.setup()
+    # Bound, so that nobody else gets the address, but not listening: connections are refused.
+    bound = socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX)
+    bound.bind(("127.0.0.1", 0) if kind == "tcp" else str(tmp_path / "up.sock"))
+    port = bound.getsockname()[1] if kind == "tcp" else 80
+    socket_path = None if kind == "tcp" else str(tmp_path / "up.sock")
+    probe = Probe(
+        base=f"http://127.0.0.1:{port}",
+        socket_path=socket_path,
+        path="/ready",
+        statuses=[200],
+        interval=NEVER,
+        timeout=5,
+    )
+    exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(probe.wait(exited))
+    await _failed_once(probe)
+    await web.SockSite(runner, bound).start()
+    await asyncio.wait_for(waiting, 20)
+    await runner.cleanup()
