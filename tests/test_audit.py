@@ -49,6 +49,17 @@ READS = {
     "private": "import os\nX = os.environ._data.get(b'KEY')",
     "private iteration": "import os\nX = sorted(os.environ._data) and b'KEY' in os.environ._data",
     "posix": "import posix\nX = str(posix.environ.get(b'KEY'))",
+    "proc": "X = b'KEY=' in open('/proc/self/environ', 'rb').read()",
+    "proc by pid": "import os\nfd = os.open('/proc/%d/environ' % os.getpid(), 0)\n"
+    "X = b'KEY=' in os.read(fd, 1 << 20)\nos.close(fd)",
+    "proc by directory": "import os\nd = os.open('/proc/self', 0)\n"
+    "fd = os.open('environ', 0, dir_fd=d)\nX = b'KEY=' in os.read(fd, 1 << 20)\n"
+    "os.close(fd)\nos.close(d)",
+    "C library": "import ctypes\ng = ctypes.CDLL(None).getenv\ng.restype = ctypes.c_char_p\n"
+    "X = g(b'KEY')",
+    "C library's variable": "import ctypes\nX = []\n"
+    "e = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), 'environ')\n"
+    "while e[len(X)]: X.append(e[len(X)])\nX = any(x.startswith(b'KEY=') for x in X)",
     "expandvars": "import os\nX = os.path.expandvars('$KEY')",
     "subprocess": "import subprocess as s\nX = s.check_output(['sh', '-c', 'echo $KEY']).decode()",
     "system": "import os\nX = os.system('test -n \"$KEY\"')",

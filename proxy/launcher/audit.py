@@ -40,6 +40,8 @@ _HAND_ON = {
     "os.forkpty": None,
     "pty.spawn": None,
 }
+# What the C library has the environment by, asked for with ctypes.
+_GETTERS = frozenset(["getenv", "secure_getenv", "__secure_getenv", "environ", "__environ"])
 
 
 class Audit:
@@ -183,6 +185,8 @@ class Audit:
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._active:
             return
+        if _tells_everything(event, args):
+            self.note_all()
         if event == "open":
             self._note_path(self.opened, args[0])
         elif event in ("os.listdir", "os.scandir"):
@@ -251,6 +255,18 @@ class Watched:
     def __repr__(self) -> str:
         self._audit.note_all()
         return repr(self._data)
+
+
+def _tells_everything(event: str, args: tuple[Any, ...]) -> bool:
+    """Whether the environment is looked at where it is not `os.environ`: in the kernel, or in C.
+
+    A process's own is `/proc/self/environ` (proc(5)), or by any other way a file of that name.
+    """
+    if event == "open":
+        path = args[0]
+        named = isinstance(path, (str, bytes)) and os.path.basename(os.fsdecode(path))
+        return named == "environ"
+    return event == "ctypes.dlsym" and args[1] in _GETTERS
 
 
 def _name(key: object) -> str:
