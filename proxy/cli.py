@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy import __version__
 from proxy.early import remember_signals
 from proxy.errors import ProxyError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 COMMANDS: Final = (
     *("serve", "demo", "init", "status", "check", "schema", "openapi", "record"),
@@ -35,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if argv is None:  # a process of its own
         remember_signals(arguments)
-    args = _parser(arguments[:1]).parse_args(arguments)
+    args = _read(arguments)
     try:
         return int(args.run(args))
     except SettingsError as error:
@@ -49,18 +53,54 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser(asked: list[str]) -> argparse.ArgumentParser:
+def _read(arguments: list[str]) -> argparse.Namespace:
+    """The command line, read; what is wrong with it ends the process with `USAGE`."""
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    parser, commands = _parser(arguments[:1])
+    if not arguments:
+        parser.print_help(sys.stderr)
+        raise SystemExit(USAGE)
+    name = arguments[0]
+    if not name.startswith("-") and name not in COMMANDS:
+        parser.error(f"there is no command {name!r}{_hint(name, COMMANDS)}")
+    args, unknown = parser.parse_known_args(arguments)
+    asked = commands.choices.get(name, parser)
+    if unknown:
+        options = re.findall(r"(?<!\S)--[a-z-]+", asked.format_help())
+        first = unknown[0].partition("=")[0]
+        hint = _hint(first, options) if first.startswith("--") else ""
+        asked.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if "--" in arguments[-1:] and arguments.index("--") == len(arguments) - 1:
+        # Most likely a variable of the shell's that is empty.
+        asked.error("no command follows '--'")
+    return args
+
+
+def _hint(given: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415  only for whoever mistypes
+
+    near = difflib.get_close_matches(given, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _parser(
+    asked: list[str],
+) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
+    """The parser, and the commands in it: `asked` alone, if that is one."""
     parser = argparse.ArgumentParser(
         prog="deferred-init-proxy",
         description="Give any unmodified agent server the deferred-init (warm-pool) life cycle.",
-        epilog="Start with: deferred-init-proxy demo",
+        epilog="Start with: deferred-init-proxy demo\n"
+        "What a command does in full: deferred-init-proxy COMMAND --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in asked if asked and asked[0] in COMMANDS else COMMANDS:
         module = importlib.import_module(f"proxy.commands.{name.replace('-', '_')}")
         cast("Command", module).add_parser(subparsers)
-    return parser
+    return parser, subparsers
 
 
 if __name__ == "__main__":

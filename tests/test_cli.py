@@ -40,6 +40,37 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sreve",), "there is no command 'sreve'; did you mean serve?"),
+        (("zzz",), "there is no command 'zzz'\n"),
+        (
+            ("serve", "--confg", "x"),
+            "serve: error: unrecognized arguments: --confg; did you mean --c",
+        ),
+        (("init", "--ulr=x"), "init: error: unrecognized arguments: --ulr=x; did you mean --url?"),
+        (("demo", "x"), "demo: error: unrecognized arguments: x\n"),
+        (("serve", "--"), "serve: error: no command follows '--'"),
+        (("record", "--"), "record: error: no command follows '--'"),
+    ],
+)
+def test_what_was_mistyped_is_named_with_what_was_meant(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert len(answer.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("init",)])
+def test_help_can_be_asked_for_as_a_command(arguments: tuple[str, ...]) -> None:
+    answer = run("help", *arguments)
+    assert answer.returncode == 0
+    assert answer.stdout == run(*arguments, "--help").stdout
+
+
 def test_settings_faults_exit_with_2_each_on_its_line() -> None:
     answer = run("serve", "--config", "/nonexistent.yaml")
     assert answer.returncode == 2

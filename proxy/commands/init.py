@@ -26,8 +26,8 @@ activation that it began. Give --claim the id of a command that was interrupted,
 options, to hear of its outcome; any other claim on a server that is taken is refused.
 
 Prints the final status on standard output (as JSON, unless that is a terminal) and progress on
-standard error. Ends with 0 when the server is ready, 1 when it is not, 2 when the command line or
-a file is wrong.
+standard error. Ends with 0 when the server is ready, 1 when it is not (with the server's own
+words), 2 when the command line or a file is wrong, 130 when interrupted.
 
 examples:
   deferred-init-proxy init --url http://10.0.0.7:8000 --env-file user.env
@@ -42,6 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Deliver a user's environment and configuration, and wait until the server is "
         "ready.\nOptions win over --body, --env over --env-file.",
         epilog=_EPILOG,
+        # In full it would bury every error.
+        usage="%(prog)s [--url URL] [--env-file FILE] [--body FILE] [OPTION ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_url(parser)

@@ -26,6 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "an init without reading what an init may deliver, and write the list to FILE for "
         "upstream.preload.plan. Settings are read as 'serve' reads them; the upstream must be "
         "able to start with them alone, on its own port.",
+        epilog="Best run where the image is built: a plan is for one interpreter and one set of "
+        "packages. Example: deferred-init-proxy record --output /opt/agent/preload-plan.json -- "
+        "python -m openhands.agent_server --host 127.0.0.1 --port 18000",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML settings")
     parser.add_argument(

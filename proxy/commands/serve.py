@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping
+
+
+_EPILOG: Final = """\
+It stops on SIGTERM or SIGINT: running requests may end within drain.grace, then the agent server is
+stopped. A second signal cuts at once. Ends with 0, 1 when it cannot serve, 2 when settings are
+wrong, or the agent server's own code (upstream.on_exit: exit).
+
+examples:
+  deferred-init-proxy serve --config proxy.yaml
+  OH_DEFERRED_INIT=true OH_SECRET_KEY=... deferred-init-proxy serve -- \\
+      python -m openhands.agent_server --host 127.0.0.1 --port 18000
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,10 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "serve",
         help="run the proxy",
         usage="%(prog)s [--config FILE] [-- COMMAND ...]",
-        description="Run the proxy in front of an agent server. Settings come from FILE, then "
-        "from the environment (PROXY_UPSTREAM__URL, OH_DEFERRED_INIT, OH_SECRET_KEY, ...), then "
-        "the command to start after '--'. With neither a file nor a command, the embedded sample "
-        "agent is served.",
+        description="Run the proxy in front of an agent server. Settings come from FILE, over them "
+        "the environment\n(PROXY_UPSTREAM__URL, OH_DEFERRED_INIT, OH_SECRET_KEY, ...), over that "
+        "the command after '--'. With\nneither a file nor a command, the embedded sample agent is "
+        "served.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML settings")
     parser.add_argument(
