@@ -68,7 +68,8 @@ class GateSettings(Model):
     session_keys: Literal["off", "enforce"] = Field(
         default="off",
         description="enforce: for an upstream without authentication of its own, let only those "
-        "pass who have one of the delivered session_api_keys. Others get 401, open paths too.",
+        "pass who have one of the delivered session_api_keys. Others get 401; CORS preflights, "
+        "which can carry none, and open_paths pass without.",
     )
     strip_session_keys: bool = Field(
         default=False,
@@ -76,7 +77,7 @@ class GateSettings(Model):
     )
     open_paths: tuple[RequestPath, ...] = Field(
         default=(),
-        description="Exact raw paths that are relayed before ready too.",
+        description="Exact raw paths that are relayed before ready too, and need no session key.",
     )
 
 
