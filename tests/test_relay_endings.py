@@ -206,6 +206,23 @@ async def test_answer_before_the_end_of_the_body_keeps_the_connection() -> None:
         assert (await upstream.head()).startswith(b"GET /2 ")
 
 
+@pytest.mark.parametrize("leave", ["close", "unasked"])
+@both_loops
+async def test_upstream_that_leaves_after_an_early_answer_takes_the_client_along(
+    leave: str,
+) -> None:
+    async with pair() as p:
+        post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 10", body=b"123")
+        client, upstream, _ = await p.exchange(post)
+        await upstream.send(OK)
+        assert await client.exactly(len(OK)) == OK
+        if leave == "close":
+            upstream.close()
+        else:
+            await upstream.send(OK)
+        assert await client.rest() == b""
+
+
 @both_loops
 async def test_final_answer_instead_of_100_ends_the_connection() -> None:
     async with pair() as p:

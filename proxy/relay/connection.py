@@ -11,6 +11,7 @@ cut; only in a tunnel one direction may outlive the other.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.lifecycle.gate import Verdict
@@ -110,7 +111,7 @@ class Client(Unserved):
         self.head = head
         self.request_id = head.request_id or self.made_id()
         if relay.watched:
-            self.watch()
+            self.began = monotonic()
         self._body = RequestBody(head.length) if head.length else None
         self._responded = self._timed = False
         self._last = not head.keep_alive
@@ -205,8 +206,8 @@ class Client(Unserved):
             self._control = None
             return
         self._upstream = None
-        if self.state == HEAD:
-            self.finish()
+        if self.state == HEAD or backend is self._active:
+            self.finish()  # nobody is left to take the rest of a body that was answered early
         else:
             self._last = True
 
