@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import ECHO, KEY, echo_settings
-from tests.test_contract_live import DORMANT, READY
+from tests.running import DORMANT, READY
 
 if TYPE_CHECKING:
     from pathlib import Path

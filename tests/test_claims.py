@@ -12,7 +12,7 @@ import pytest
 from proxy.errors import RequestError
 from proxy.lifecycle.claims import LONGEST_ID, Claims, read_claim_id
 from tests.harness import KEY, echo_settings
-from tests.test_contract_live import exit_upstream
+from tests.running import exit_upstream
 
 if TYPE_CHECKING:
     from pathlib import Path

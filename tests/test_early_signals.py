@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import ROOT, clean_environment, echo_settings
-from tests.test_process import children_of
+from tests.running import children_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

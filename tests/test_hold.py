@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.harness import echo_settings
-from tests.test_contract_live import READY
+from tests.running import READY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import ROOT, clean_environment, echo_settings
-from tests.test_contract_live import READY
+from tests.running import READY
 
 if TYPE_CHECKING:
     from pathlib import Path

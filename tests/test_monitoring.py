@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.harness import ROOT
-from tests.test_contract_live import READY
+from tests.running import READY
 from tests.test_metrics import scrape, started
 
 if TYPE_CHECKING:

@@ -14,36 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import KEY, echo_settings
-from tests.test_contract_live import READY, activated, until_dead
+from tests.running import READY, activated, children_of, descendants_of, launcher_of, until_dead
 
 if TYPE_CHECKING:
-    from tests.harness import ProxyProcess, Serve
-
-
-def children_of(pid: int) -> list[int]:
-    """Living and dead children, by /proc: a zombie counts until it is waited for."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(stat.rpartition(")")[2].split()[1]) == pid:
-                found.append(int(entry.name))
-    return found
-
-
-def descendants_of(pid: int) -> list[int]:
-    below = children_of(pid)
-    return below + [each for child in below for each in descendants_of(child)]
-
-
-async def launcher_of(proxy: ProxyProcess) -> int:
-    async with asyncio.timeout(20):
-        while not (found := children_of(proxy.process.pid)):
-            await asyncio.sleep(0.01)
-    return found[0]
+    from tests.harness import Serve
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a process namespace needs root")

@@ -18,7 +18,7 @@ from proxy.settings import LimitSettings, UpstreamSettings
 from tests.harness import echo_settings
 from tests.raw.loops import both_loops
 from tests.raw.peers import get, pair
-from tests.test_contract_live import DORMANT, READY
+from tests.running import DORMANT, READY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,7 @@ import aiohttp
 import pytest
 
 from tests.harness import echo_settings
-from tests.test_contract_live import activated, pid_alive, until_dead
-from tests.test_process import launcher_of
+from tests.running import activated, launcher_of, pid_alive, until_dead
 
 if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
