@@ -11,6 +11,10 @@ from tests.raw.peers import get, pair, settle
 from tests.test_access_log import OK, SWITCH, UPGRADE
 
 
+def count(times: Times) -> float:
+    return times.buckets[-1][1]
+
+
 def counted(tally: Tally) -> dict[tuple[str, str, str], int]:
     return {(s, m, status): count for s, m, status, count in tally.requests() if count}
 
@@ -43,7 +47,7 @@ async def test_requests_are_counted_by_who_answered_method_and_status() -> None:
             ("proxy", "other", "4xx"): 1,
         }
         for times in (tally.first_byte, tally.end):
-            assert sum(times.counts) == 4  # the upstream's
+            assert count(times) == 4  # the upstream's
             assert times.total > 0
         assert not any(tally.cut.values())
 
@@ -59,7 +63,8 @@ async def test_tunnel_counts_when_it_opens_and_its_life_is_no_answer_time() -> N
         client.reset()
         await settle(lambda: not p.relay.open_connections)
         assert counted(tally) == {("upstream", "GET", "1xx"): 1}
-        assert (sum(tally.first_byte.counts), sum(tally.end.counts)) == (1, 0)
+        assert (count(tally.first_byte), count(tally.end)) == (1, 0)
+        assert tally.end.total == pytest.approx(0, abs=1e-9)
 
 
 @both_loops
@@ -99,9 +104,23 @@ async def test_nothing_is_counted_any_more_when_nobody_asks() -> None:
     ("seconds", "bound"), [(0.0, "0.001"), (0.001, "0.001"), (0.0011, "0.0025"), (1e6, "+Inf")]
 )
 def test_time_is_in_every_bucket_that_is_not_below_it(seconds: float, bound: str) -> None:
-    times = Times()
-    times.add(seconds)
-    first = next(name for name, count in times.buckets() if count)
+    tally = Tally()
+    tally.count(0, 0, 200, seconds, seconds)
+    times = tally.first_byte
+    first = next(name for name, count in times.buckets if count)
     assert first == bound
-    assert [name for name, _ in times.buckets()] == [*map(str, BOUNDS), "+Inf"]
-    assert times.buckets()[-1][1] == 1
+    assert [name for name, _ in times.buckets] == [*map(str, BOUNDS), "+Inf"]
+    assert times.total == seconds
+
+
+def test_beginning_and_end_of_an_answer_are_counted_apart() -> None:
+    tally = Tally()
+    tally.count(0, 0, 200, 0.02, 7.0)
+    tally.count(0, 0, 200, 0.02, 0.02)
+    tally.count(0, 0, 0, 9.0, 9.0)  # no answer: no times
+    tally.count(1, 0, 200, 9.0, 9.0)  # nor where another than the upstream answered
+    begun, ended = dict(tally.first_byte.buckets), dict(tally.end.buckets)
+    assert (begun["0.01"], begun["0.025"], begun["+Inf"]) == (0, 2, 2)
+    assert (ended["0.025"], ended["5.0"], ended["10.0"], ended["+Inf"]) == (1, 1, 2, 2)
+    assert tally.first_byte.total == pytest.approx(0.04)
+    assert tally.end.total == pytest.approx(7.02)

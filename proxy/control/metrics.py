@@ -63,9 +63,10 @@ class Traffic(Protocol):
 class Times(Protocol):
     """A histogram: cumulative counts by upper bound, and the sum in seconds."""
 
-    total: float
-
+    @property
     def buckets(self) -> list[tuple[str, float]]: ...
+    @property
+    def total(self) -> float: ...
 
 
 class Tally(Protocol):
@@ -245,13 +246,13 @@ class Metrics:
         yield HistogramMetricFamily(
             f"{prefix}_first_byte_seconds",
             "Time from a request's head to its answer's, where the upstream answered.",
-            buckets=tally.first_byte.buckets(),
+            buckets=tally.first_byte.buckets,
             sum_value=tally.first_byte.total,
         )
         yield HistogramMetricFamily(
             f"{prefix}_request_seconds",
             "Time from a request's head to the end of its answer, where the upstream answered.",
-            buckets=tally.end.buckets(),
+            buckets=tally.end.buckets,
             sum_value=tally.end.total,
         )
 

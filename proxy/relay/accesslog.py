@@ -11,6 +11,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
+from proxy.relay.tally import CONTROL
+
 if TYPE_CHECKING:
     from proxy.relay.exchange import Exchange
     from proxy.relay.head import RequestHead
@@ -42,7 +44,7 @@ class AccessLog:
         if head is not None:
             path = head.target.partition(b"?")[0]
             fields |= {"method": head.method.decode(), "path": path.decode()}
-            if path in _PROBES and exchange.by_control and not cut:
+            if path in _PROBES and exchange.source() == CONTROL and not cut:
                 same = self._same(path, status)
                 if same is None:
                     return

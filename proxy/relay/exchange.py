@@ -75,35 +75,28 @@ class Exchange(Endpoint):
 
     # The way of a watched request.
 
-    def watch(self) -> None:
-        """It begins."""
-        self.began = monotonic()
-        self.first = 0.0
-        self.refused = ""
-        self._returned_before = self.returned
-
     def told(self, cut: str = "") -> None:
         """It is over; `cut`: by whom, when not by itself."""
+        end = monotonic() - self.began
+        first = self.first - self.began if self.first else end
         relay = self.relay
-        now = monotonic()
-        began, self.began = self.began, 0.0
-        first, end = (self.first or now) - began, now - began
-        if relay.tally is not None and not self.tunnelled:
-            source = self._source()
+        if relay.tally is not None and self.status != SWITCHING:
             kind = OTHER if self.head is None else self.head.kind
-            relay.tally.count(source, kind, self.status, first, end)
+            relay.tally.count(self.source(), kind, self.status, first, end)
             if cut:
                 relay.tally.cut[cut] += 1
         if relay.access is not None:
             relay.access.write(self, first=first, end=end, cut=cut)
+            self._returned_before = self.returned
+        self.began = self.first = 0.0
+        self.refused = ""
 
     def tunnel_begins(self) -> None:
         """It becomes a tunnel: the metrics hear of it at once, the log when it ends."""
         relay = self.relay
         now = self.first = monotonic()
         if relay.tally is not None and self.head is not None:
-            first = now - self.began
-            relay.tally.count(self._source(), self.head.kind, SWITCHING, first, first)
+            relay.tally.count_tunnel(self.head.kind, now - self.began)
         self._received_before = self.received - len(self.held)
         if relay.access is None:
             self.began = 0.0
@@ -114,10 +107,6 @@ class Exchange(Endpoint):
     def tunnelled(self) -> bool:
         return self.status == SWITCHING
 
-    @property
-    def by_control(self) -> bool:
-        return self._source() == CONTROL
-
     def bytes_in(self) -> int:
         size = 0 if self.head is None else len(self.head.raw)
         if self.tunnelled:
@@ -127,7 +116,9 @@ class Exchange(Endpoint):
     def bytes_out(self) -> int:
         return self.returned - self._returned_before
 
-    def _source(self) -> int:
-        if self.refused or self._active is None:
+    def source(self) -> int:
+        """Who answers, or would have."""
+        active = self._active
+        if active is None or self.refused:
             return PROXY
-        return CONTROL if self._active.control else UPSTREAM
+        return CONTROL if active.control else UPSTREAM

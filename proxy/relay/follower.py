@@ -95,9 +95,9 @@ class Follower(asyncio.Protocol):
             status, end, length, self._keep = framing
             if status >= 200:
                 client.status = status
-                if client.began:
-                    client.first = monotonic()
                 self._begin_body(data, end, length)
+                if client.began:  # more of it is to come
+                    client.first = monotonic()
                 return
             if status == 101:
                 self._open_tunnel(data)

@@ -1,4 +1,4 @@
-"""Counting requests for the metrics: plain integers in lists, a few hundred bytes in all.
+"""Counting requests for the metrics: plain integers in lists of a fixed size.
 
 What a client can choose does not grow it: methods are a fixed set and "other", statuses classes.
 """
@@ -6,7 +6,8 @@ What a client can choose does not grow it: methods are a fixed set and "other", 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +22,13 @@ UPSTREAM, CONTROL, PROXY = range(3)
 
 # By the first digit of a status. An upstream may send statuses that HTTP has no class for.
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "other", "other", "other")
-_SPAN: Final = len(_CLASSES)
 SWITCHING: Final = 101
 
 # Seconds. From an answer out of memory to an agent's long run.
 BOUNDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+_BUCKETS: Final = len(BOUNDS) + 1  # and one for what is above all bounds
 
 
 def kind_of(method: bytes) -> int:
@@ -35,55 +36,77 @@ def kind_of(method: bytes) -> int:
     return _KINDS.get(method, OTHER)
 
 
-class Times:
-    """A histogram: `counts` by the first of `BOUNDS` that is not below, the last over them all."""
+class Times(NamedTuple):
+    """A histogram: how many took at most each of `BOUNDS`, then all; and the sum in seconds."""
 
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bounds and how many were not above, as Prometheus has them."""
-        found: list[tuple[str, float]] = []
-        below = 0
-        for bound, count in zip((*BOUNDS, "+Inf"), self.counts, strict=True):
-            below += count
-            found.append((str(bound), below))
-        return found
+    buckets: list[tuple[str, float]]
+    total: float
 
 
 class Tally:
-    """All requests by who answered, method and status; times of those the upstream answered."""
+    """All requests by who answered, method and status; times of those the upstream answered.
+
+    Counting is part of every request, so it is one cell of one table for most of them: an answer
+    that comes as a whole ends in the bucket in which it began, and only others are noted apart.
+    """
 
     def __init__(self) -> None:
-        self._requests = [0] * (len(SOURCES) * len(METHODS) * _SPAN)
-        self.first_byte = Times()
-        self.end = Times()
+        # [source][method][first digit of the status x bucket of the first byte]
+        self._cells = [[[0] * (10 * _BUCKETS) for _ in METHODS] for _ in SOURCES]
+        self._seconds = [0.0 for _ in SOURCES]  # to the first byte
+        self._later = [0] * _BUCKETS  # what is more, or less, in a bucket at the end
+        self._later_seconds = 0.0
         self.cut = dict.fromkeys(("client", "upstream", "timeout", "shutdown"), 0)
 
     def count(self, source: int, kind: int, status: int, first: float, end: float) -> None:
-        """A request is over, `status` 0 without an answer. A tunnel counts when it opens."""
-        self._requests[(source * len(METHODS) + kind) * _SPAN + status // 100] += 1
-        if source == UPSTREAM and status:
-            self.first_byte.add(first)
-            if status != SWITCHING:
-                self.end.add(end)
+        """A request is over: seconds to the first byte, and to the end; `status` 0: no answer."""
+        if not status:
+            first = end = 0.0
+        bucket = bisect_left(BOUNDS, first)
+        self._cells[source][kind][status // 100 * _BUCKETS + bucket] += 1
+        self._seconds[source] += first
+        if end != first:
+            self._later[bucket] -= 1
+            self._later[bisect_left(BOUNDS, end)] += 1
+            self._later_seconds += end - first
+
+    def count_tunnel(self, kind: int, first: float) -> None:
+        """The upstream has switched protocols; how long that lasts is no answer's time."""
+        self.count(UPSTREAM, kind, SWITCHING, first, first)
+        self._later[bisect_left(BOUNDS, first)] -= 1
+        self._later_seconds -= first
+
+    @property
+    def first_byte(self) -> Times:
+        """Of the upstream's answers, to their first byte."""
+        return _times(self._first_bytes(), self._seconds[UPSTREAM])
+
+    @property
+    def end(self) -> Times:
+        """Of the upstream's answers but tunnels, to their end."""
+        counts = [
+            first + later for first, later in zip(self._first_bytes(), self._later, strict=True)
+        ]
+        return _times(counts, self._seconds[UPSTREAM] + self._later_seconds)
+
+    def _first_bytes(self) -> list[int]:
+        answered = [cells[_BUCKETS:] for cells in self._cells[UPSTREAM]]  # digit 0: without one
+        return [
+            sum(sum(cells[bucket::_BUCKETS]) for cells in answered) for bucket in range(_BUCKETS)
+        ]
 
     def requests(self) -> Iterator[tuple[str, str, str, int]]:
         """Source, method, class of the status, and how many; for methods that were used."""
-        for source, answered_by in enumerate(SOURCES):
-            for kind, method in enumerate(METHODS):
-                start = (source * len(METHODS) + kind) * _SPAN
-                row = self._requests[start : start + _SPAN]
-                if any(row):
+        for source, methods in zip(SOURCES, self._cells, strict=True):
+            for method, cells in zip(METHODS, methods, strict=True):
+                if any(cells):
                     classes = dict.fromkeys(_CLASSES, 0)
-                    for name, count in zip(_CLASSES, row, strict=True):
-                        classes[name] += count
+                    for digit, name in enumerate(_CLASSES):
+                        classes[name] += sum(cells[digit * _BUCKETS : (digit + 1) * _BUCKETS])
                     for name, count in classes.items():
-                        yield answered_by, method, name, count
+                        yield source, method, name, count
+
+
+def _times(counts: list[int], seconds: float) -> Times:
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    return Times(list(zip(bounds, accumulate(counts), strict=True)), seconds)

@@ -6,6 +6,7 @@ however large it is, and the client waits as it would for a slow answer.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.lifecycle.gate import Verdict
@@ -83,7 +84,7 @@ class Unserved(Intake):
             if self.head is None:
                 self.request_id = self.made_id()
                 if self.relay.watched:
-                    self.watch()
+                    self.began = monotonic()
             refusal = Refusal(detail(why))
             answer = render(status, refusal, self.request_id, close=True, bodiless=bodiless)
             self._answer(status, error_reason(status), answer)
