@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Seconds between two attempts while nobody listens.
+_GLANCE: Final = 0.002
+
 
 class Probe:
     """Asks `path` of the upstream; passes when the status is one of `statuses`.
 
-    `interval` and `timeout` are seconds: between two attempts, and for one whole attempt.
+    `interval` and `timeout` are seconds: between two answers, and for one whole attempt.
     `socket_path` is the upstream's Unix socket, or None when `base` names a TCP address.
     """
 
@@ -41,7 +44,6 @@ class Probe:
         timeout: float,
     ) -> None:
         self._url = base + path
-        self._socket_path = socket_path
         self._door = Door(base, socket_path)
         self._statuses = frozenset(statuses)
         self._interval = interval
@@ -53,7 +55,7 @@ class Probe:
     async def check(self) -> str | None:
         """One attempt, shared by everybody who asks meanwhile; None, or why it did not pass."""
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._alone(), name="readiness probe")
+            self._running = asyncio.create_task(self._attempt(), name="readiness probe")
         return await asyncio.shield(self._running)
 
     async def wait(self, exited: asyncio.Future[Exit]) -> None:
@@ -76,43 +78,32 @@ class Probe:
 
     async def _until_passed(self) -> int:
         attempts = 0
-        connector = self._connector()
-        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
-            while True:
-                attempts += 1
-                why = await self._attempt(session)
-                if why is None:
-                    return attempts
-                self.last_failure = why
-                if self._refused:
-                    await self._door.opens(self._interval)
-                else:
-                    await asyncio.sleep(self._interval)
+        while True:
+            attempts += 1
+            self._refused = False
+            why = await self._attempt()
+            if why is None:
+                return attempts
+            self.last_failure = why
+            await asyncio.sleep(min(_GLANCE, self._interval) if self._refused else self._interval)
 
-    async def _alone(self) -> str | None:
-        connector = self._connector()
-        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
-            return await self._attempt(session)
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        # A fresh connection for every attempt: one that was accepted into a backlog by a process
-        # that died since must not be waited on, and the relay's connections are never shared.
-        if self._socket_path is not None:
-            return aiohttp.UnixConnector(self._socket_path, force_close=True)
-        return aiohttp.TCPConnector(force_close=True)
-
-    async def _attempt(self, session: aiohttp.ClientSession) -> str | None:
-        self._refused = False
+    async def _attempt(self) -> str | None:
+        total = self._timeout.total
         try:
-            async with session.get(self._url, allow_redirects=False) as answer:
+            async with asyncio.timeout(total):
+                connector = await self._door.connector()
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
+                session.get(self._url, allow_redirects=False) as answer,
+            ):
                 if answer.status in self._statuses:
                     return None
                 return f"{self._url} answered {answer.status}"
         except TimeoutError:
-            return f"{self._url} did not answer within {self._timeout.total} s"
+            return f"{self._url} did not answer within {total} s"
         except OSError as error:
             # Also aiohttp's errors of connecting, whose own text is no help to anybody.
-            self._refused = isinstance(error, aiohttp.ClientConnectorError)
+            self._refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
             return f"cannot reach {self._url}: {error.strerror or type(error).__name__}"
         except (aiohttp.ClientError, ValueError) as error:
             # Their texts quote what was answered, and this one is told to everybody.

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
-from proxy.activation.progress import Progress
+from proxy.activation.attempt import Attempts
+from proxy.activation.backoff import Backoff
 from proxy.activation.tasks import seen
 from proxy.errors import ActivationError, ActivationTimeoutError, DrainingError, StateError
 from proxy.lifecycle.state import Event, State
@@ -21,6 +22,8 @@ from proxy.lifecycle.state import Event, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.activation.attempt import Ready
+    from proxy.activation.progress import Progress
     from proxy.activation.starter import Exit, Found, Started, Starter
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
@@ -28,20 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnExit = Literal["restart", "exit", "dormant"]
-
-# Restart delays in seconds: at first short, so that a single crash is hardly noticed; doubling, so
-# that a broken upstream costs little; short again once an upstream has lived for a while.
-_FIRST_DELAY: Final = 0.1
-_LONGEST_DELAY: Final = 10.0
-_HEALTHY_LIFE: Final = 60.0
-
-
-class Ready(Protocol):
-    """What the transaction needs of the readiness probe."""
-
-    last_failure: str | None
-
-    async def wait(self, exited: asyncio.Future[Exit]) -> None: ...
 
 
 class Activator:
@@ -68,17 +57,22 @@ class Activator:
     ) -> None:
         self._lifecycle = lifecycle
         self._starter = starter
-        self._probe = probe
         self._timeout = timeout
         self._on_exit = on_exit
         self._on_plan = on_plan
-        self._mask = mask
         self._on_fatal = on_fatal
         self._task: asyncio.Task[None] | None = None
         # Done when an upstream was found running: an init that came before is too late.
         self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._delay = _FIRST_DELAY
-        self.progress = Progress(on_phase)
+        self._backoff = Backoff()
+        self._attempts = Attempts(
+            starter=starter, probe=probe, timeout=timeout, mask=mask, on_phase=on_phase
+        )
+
+    @property
+    def progress(self) -> Progress:
+        """What the activation tells of itself."""
+        return self._attempts.progress
 
     @property
     def alive(self) -> bool:
@@ -156,12 +150,12 @@ class Activator:
             self._task.cancel()
             # Its failure is reported to whoever follows it; here only its end matters.
             await asyncio.wait({self._task})
-            await self._undo()
+            await self._attempts.undo()
 
     async def shutdown(self) -> None:
         """Interrupt what is running and stop the upstream. Idempotent."""
         await self.interrupt()
-        await self._undo()
+        await self._attempts.undo()
 
     # One activation
 
@@ -182,7 +176,7 @@ class Activator:
                 await self._restart(plan, str(error))
                 return
             logger.critical("cannot start the upstream", extra={"error": str(error)})
-            await self._undo()
+            await self._attempts.undo()
             end = self.progress.last_exit
             self._on_fatal(end.code if end is not None and end.code else 1)
 
@@ -195,7 +189,7 @@ class Activator:
                 await self._starter.hasten()
                 await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
-            await self._undo()  # whoever does not answer is ended by it
+            await self._attempts.undo()  # whoever does not answer is ended by it
             late = f"not begun within init.timeout ({self._timeout:g} s): warming does not end"
             raise ActivationTimeoutError(late) from None
         if taken.done():  # nothing of this request may touch what serves another
@@ -203,8 +197,8 @@ class Activator:
         if self._lifecycle.state is State.WARMING:
             self._apply(Event.WARMED)  # known here a moment before its own callback runs
         self._on_plan(plan)
-        self.progress = Progress(self.progress.on_phase, attempt=self.progress.attempt)
-        self._delay = _FIRST_DELAY
+        self._attempts.forget()
+        self._backoff.reset()
         self._apply(Event.INIT_ACCEPTED)
 
     def _apply(self, event: Event, error: str | None = None) -> None:
@@ -215,85 +209,27 @@ class Activator:
 
     async def _attempt(self, plan: Plan) -> None:
         """Start and probe under the deadline, then be ready. Raises `ActivationError`."""
-        self.progress.attempt += 1
-        begun = time.monotonic()
-        try:
-            async with asyncio.timeout(self._timeout):
-                started = await self._bring_up(plan)
-        except TimeoutError:
-            why = self._probe.last_failure or "the upstream was not started"
-            late = f"not ready within init.timeout ({self._timeout:g} s): {why}"
-            await self._undo()  # its last words come with its end
-            raise ActivationTimeoutError(self._with_tail(late)) from None
-        except ActivationError as error:
-            raise type(error)(self._with_tail(str(error))) from error
-        except Exception as error:
-            # A mistake of ours must not leave the state behind at initializing.
-            logger.exception("activation failed unexpectedly")
-            raise ActivationError(f"internal error: {type(error).__name__}") from error
-        self.progress.timings["total"] = round(time.monotonic() - begun, 4)
+        started = await self._attempts.make(plan)
         self._apply(Event.UPSTREAM_READY)
         self._watch(plan, started)
 
-    async def _bring_up(self, plan: Plan) -> Started:
-        self._probe.last_failure = None
-        self.progress.started = self.progress.last_exit = None
-        with self.progress.timed("start"):
-            started = await self._starter.start(plan)
-        self.progress.started = started
-        started.exited.add_done_callback(self._note_exit)
-        with self.progress.timed("probe"):
-            await self._probe.wait(started.exited)
-        if started.exited.done():  # in the moment in which the probe passed
-            raise ActivationError(f"the upstream {started.exited.result().reason}")
-        return started
-
-    def _note_exit(self, exited: asyncio.Future[Exit]) -> None:
-        if not exited.cancelled():
-            self.progress.last_exit = exited.result()
-
-    def _with_tail(self, message: str) -> str:
-        return self.progress.with_last_words(message, self._mask)
-
-    async def _undo(self) -> None:
-        self.progress.enter("undo")
-        try:
-            # Shielded: a shutdown during the undo must not leave half of it behind.
-            await asyncio.shield(asyncio.create_task(self._stop(), name="undo"))
-        finally:
-            self.progress.phase = None
-            self.progress.started = None
-
-    async def _stop(self) -> None:
-        try:
-            await self._starter.stop()
-        except ActivationError as error:
-            logger.error("cannot undo the activation completely", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
-        except Exception:
-            # Nor may this leave the state behind at initializing.
-            logger.exception("cannot undo the activation completely")
-
     async def _give_up(self, error: str) -> None:
         logger.error("activation failed", extra={"error": error})
-        await self._undo()
+        await self._attempts.undo()
         if self._lifecycle.state is State.INITIALIZING:  # not when a drain came meanwhile
             self._lifecycle.apply(Event.INIT_FAILED, error)
 
     async def _adoption(self, found: Found) -> None:
         if found.plan is not None:
             self._on_plan(found.plan)
-        self.progress.started = started = found.started
-        started.exited.add_done_callback(self._note_exit)
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._probe.wait(started.exited)
-        except (ActivationError, TimeoutError) as error:
-            why = str(error) or self._probe.last_failure
-            logger.error("cannot take over the running upstream", extra={"error": why})  # noqa: TRY400  no traceback: it was foreseen
-            await self._undo()
+            await self._attempts.take_over(found.started)
+        except ActivationError as error:
+            logger.error("cannot take over the running upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
+            await self._attempts.undo()
             return
         self._lifecycle.apply(Event.ADOPTED)
-        self._watch(found.plan, started)
+        self._watch(found.plan, found.started)
 
     # After ready
 
@@ -306,12 +242,11 @@ class Activator:
                 return
             lived = time.monotonic() - begun
             end = exited.result()
-            error = self._with_tail(f"the upstream {end.reason}")
+            error = self._attempts.with_tail(f"the upstream {end.reason}")
             logger.error("the upstream died", extra={"error": error, "lived": round(lived, 3)})
             # Here, not in the task: the gate closes before another byte is relayed.
             self._lifecycle.apply(Event.UPSTREAM_DIED, error)
-            if lived >= _HEALTHY_LIFE:
-                self._delay = _FIRST_DELAY
+            self._backoff.lived(lived)
             self._task = asyncio.create_task(self._after_death(plan, end, error), name="on_exit")
 
         started.exited.add_done_callback(died)
@@ -321,7 +256,7 @@ class Activator:
         if self._on_exit == "dormant" or (plan is None and self._on_exit == "restart"):
             await self._give_up(error)
         elif self._on_exit == "exit":
-            await self._undo()
+            await self._attempts.undo()
             self._on_fatal(end.code)
         elif plan is not None:
             await self._restart(plan, error)
@@ -331,10 +266,9 @@ class Activator:
         while True:
             try:
                 # Counted from the end of the one before: the undo takes its time as well.
-                delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
-                due = time.monotonic() + delay
+                due = time.monotonic() + self._backoff.next()
                 # Whatever the dead upstream left running must not meet its successor.
-                await self._undo()
+                await self._attempts.undo()
                 self._apply(Event.RETRIED, error)
                 self.progress.enter("backoff")
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
