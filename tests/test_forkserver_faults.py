@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import alive, encoded, until
-from tests.warming import Warm, base, write
+from tests.warming import Warm, base, view, write
 
 FAULTS = {
     "missing": ("", "module bad.missing raised ModuleNotFoundError: No module named 'bad.missing'"),
@@ -59,6 +59,40 @@ def test_a_module_that_cannot_be_preloaded_is_named_and_the_start_is_cold(
         assert expected in answer["why"]
         launcher.event("exit", pid=answer["pid"], code=0)
         until(lambda: not launcher.children())
+
+
+def test_what_a_lingering_thread_reads_is_not_stale_in_later_starts(tmp_path: Path) -> None:
+    """The fork server's copy of the thread goes on, and its result would be in the next fork."""
+    write(
+        tmp_path,
+        {
+            "busy.py": """
+                import os, threading, time
+                X = None
+                def look():
+                    global X
+                    while not os.path.exists('go'): time.sleep(0.01)
+                    X = os.environ.get('KEY')
+                    open('done', 'w').close()
+                threading.Thread(target=look, daemon=True).start()
+            """,
+            "prog.py": "import busy, json, os; print(json.dumps([busy.X, os.environ['KEY']]))",
+        },
+    )
+    prepared = base(tmp_path, "-m", "prog", KEY="old")
+    with Warm(prepared, ["busy"], linger=0) as launcher:
+        first = launcher.begin(env={"KEY": "new"})
+        assert first["kind"] == "warm", first["why"]
+        assert view(first, launcher) == [None, "new"]
+        assert launcher.begin(env={"OTHER": "x"})["kind"] == "warm"
+        launcher.call("stop", grace=0)
+        (tmp_path / "go").touch()
+        until((tmp_path / "done").exists)
+        (tmp_path / "go").unlink()
+        second = launcher.begin(env={"KEY": "new"})
+        assert second["kind"] == "cold"
+        assert "KEY was read while preloading busy" in second["why"]
+        assert view(second, launcher) == [None, "new"]
 
 
 def test_a_lingering_thread_is_spoken_of_and_does_not_stop_the_fork(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from .policy import iterated, matches
 from .sightings import Sightings
-from .stack import caller, in_view, modules
+from .stack import caller, in_view, is_own, modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,9 +101,13 @@ class Audit:
             for name, stack in data[key].items():
                 getattr(self, key).setdefault(name, tuple(stack))
 
+    def finish(self) -> None:
+        """Nothing more comes that a fork could hold: remove it, and be quick to answer."""
+        self._sightings = self._look_at_paths()
+        self.remove()
+
     def remove(self) -> None:
         self._active = False
-        self._sightings = self._look_at_paths()  # nothing more comes
         self._put(self._data)
         # It is called for thousands of events while an upstream starts: `{}.get(event, args)`
         # costs less than the shortest function in Python would.
@@ -193,7 +197,7 @@ class Audit:
             self._note_path(self.listed, args[0] or ".")
         elif event in ("os.putenv", "os.unsetenv"):
             self.note_write(args[0])
-        elif event in _HAND_ON:
+        elif event in _HAND_ON and not is_own(sys._getframe(1)):  # noqa: SLF001
             at = _HAND_ON[event]
             if at is None or len(args) <= at or args[at] is None:
                 self.note_all()

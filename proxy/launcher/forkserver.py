@@ -72,6 +72,7 @@ class ForkServer:
         self._stream = stream
         self._pid = os.getpid()
         self._native: Native | None = None
+        self._alone = True
         self._watched: list[str] = []
 
     def preload(self, config: dict[str, Any]) -> None:
@@ -116,6 +117,7 @@ class ForkServer:
         if entry.is_own_module(self.command):
             raise CannotPreloadError("module %s is the one to be run" % self.command.target)
         for note in wait_for_threads(linger):
+            self._alone = False
             self._stream.send({"event": "note", "text": note})
         fault = leftovers.check()
         if fault:
@@ -149,7 +151,8 @@ class ForkServer:
     def _freeze(self) -> None:
         """Flush, search the libraries, and keep the collector off what the children share."""
         self._native = Native(mapped())
-        AUDIT.remove()
+        if self._alone:
+            AUDIT.finish()  # else a thread may yet read what the next child would keep
         prctl(PR_SET_DUMPABLE, 0)  # what is delivered passes through here
         for file in (sys.stdout, sys.stderr):
             if file is not None:
@@ -252,5 +255,5 @@ def main() -> Callable[[], None]:
     try:
         server.serve()
     except Grown:
-        pass
+        AUDIT.remove()
     return lambda: entry.run(server.command)

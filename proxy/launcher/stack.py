@@ -64,6 +64,11 @@ def in_view() -> bool:
     )
 
 
+def is_own(frame: FrameType) -> bool:
+    """Whether it is code of the launcher's, which forks on its own account."""
+    return _is_ours(str(frame.f_globals.get("__name__")))
+
+
 def _is_ours(name: str) -> bool:
     return name == _OWN or name.startswith(_OWN + ".")
 
