@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -12,10 +13,43 @@ from proxy.errors import ProxyError
 from proxy.settings import UnixAddress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.settings import TcpAddress
 
 # Connections that may wait to be accepted: a burst of watchers and probes, not a queue.
 BACKLOG: Final = 1024
+
+
+class Listener:
+    """Where clients connect; a socket file goes with it, if it still is the one that was made."""
+
+    def __init__(self, address: TcpAddress | UnixAddress) -> None:
+        self._address = address
+        self._server: asyncio.Server | None = None
+        self._file: tuple[int, int] | None = None
+
+    async def open(self, connections: Callable[[], asyncio.Protocol]) -> str:
+        """Take connections; returns where. Raises `ProxyError` naming the address."""
+        loop = asyncio.get_running_loop()
+        sock = open_listener(self._address)
+        if isinstance(self._address, UnixAddress):
+            self._file = identity(self._address.path)
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        # The loop listens once more, by itself with a queue for 100.
+        self._server = await create(connections, sock=sock, backlog=BACKLOG)
+        return bound_address(sock)
+
+    def close(self) -> None:
+        """Take no more connections; those that are open stay. May be repeated."""
+        file, self._file = self._file, None
+        # Another proxy's, or a file that kept us from listening, is not ours to remove.
+        if isinstance(self._address, UnixAddress) and file is not None:
+            path = self._address.path
+            if identity(path) == file:
+                Path(path).unlink()
+        if self._server is not None:
+            self._server.close()
 
 
 def open_listener(address: TcpAddress | UnixAddress) -> socket.socket:

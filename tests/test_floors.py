@@ -19,6 +19,8 @@ FLOORS: dict[str, set[str]] = {
     "upstreamlog": set(),
     "early": set(),
     "process": {"early"},
+    "stopping": {"early"},
+    "doorkeeper": {"control", "lifecycle", "relay", "settings"},
     "listen": {"errors", "settings"},
     "admin": {"errors", "listen", "settings"},
     "lifecycle": {"errors"},
