@@ -8,8 +8,12 @@ Who may be the controller. Code that the upstream runs (an agent's, as the same 
 container) can reach the socket too, so a uid alone proves nothing. The first controller to come
 after the launcher's start brings a token: at that time nothing of an upstream can be running here.
 From then on a controller proves that it has the token, without showing it, and the launcher proves
-it as well, so that whoever takes over the socket's path learns nothing. The token is in this
-process's memory only, which is not dumpable.
+it as well. The token is in this process's memory only, which is not dumpable.
+
+What that cannot keep out is code of this user that takes over the socket's path: to a controller
+that comes back it can say that nobody has come yet, and is shown the token, or pass the two proofs
+on. It gets at what its own user was given, and no further: before anything of the next user's comes
+here, every process of the last one has been ended.
 
     launcher -> {"event": "hello", …, "challenge": HEX, "bound": false}
     proxy    -> {"id": 1, "op": "identify", "token": HEX, "challenge": HEX}       the first one
