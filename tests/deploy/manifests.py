@@ -5,14 +5,20 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-from typing import Any
+import tempfile
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from tests.harness import ROOT
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 OVERLAYS = ("sidecar", "entrypoint", "signal", "agent-sandbox")
+# Native sidecars are on by default since 1.29; the newest is the newest the validator knows.
+VERSIONS = ("1.29", "1.37")
 DEPLOY = ROOT / "deploy" / "k8s"
 Object = dict[str, Any]
 
@@ -20,10 +26,14 @@ Object = dict[str, Any]
 @functools.cache
 def rendered(overlay: str) -> str:
     """The overlay's YAML."""
+    return kustomized(DEPLOY / "overlays" / overlay)
+
+
+def kustomized(directory: Path) -> str:
     if shutil.which("kubectl") is None:
         pytest.fail("kubectl is not here, and only its kustomize knows what the overlays mean")
     done = subprocess.run(
-        ["kubectl", "kustomize", str(DEPLOY / "overlays" / overlay)],
+        ["kubectl", "kustomize", str(directory)],
         capture_output=True,
         text=True,
         check=False,
@@ -31,6 +41,24 @@ def rendered(overlay: str) -> str:
     )
     assert not done.returncode, done.stderr
     return done.stdout
+
+
+def validated(text: str, version: str) -> str:
+    """What the strict validator of that Kubernetes version says; its complaint fails the test."""
+    validator = shutil.which("kubernetes-validate")
+    assert validator is not None, "kubernetes-validate is not installed: the extra `deploy`"
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(text)
+        file.flush()
+        done = subprocess.run(
+            [validator, "--strict", "-k", version, file.name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def objects(overlay: str, kind: str | None = None) -> list[Object]:

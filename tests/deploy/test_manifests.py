@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from proxy.settings import load_settings
 from tests.deploy.manifests import (
     DEPLOY,
     OVERLAYS,
+    VERSIONS,
     Object,
     containers,
     objects,
@@ -21,6 +20,7 @@ from tests.deploy.manifests import (
     proxy_container,
     rendered,
     settings_file,
+    validated,
 )
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.deploy
 
-# Native sidecars are on by default since 1.29; the newest is the newest the validator knows.
-VERSIONS = ("1.29", "1.37")
 DEPLOYMENTS = ("sidecar", "entrypoint", "signal")
 # Seconds for what a shutdown does besides waiting: last bytes, KILL, stragglers, files.
 MARGIN = 15
@@ -48,20 +46,10 @@ def mounts(container: Object) -> dict[str, Object]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_object_is_valid_strictly(overlay: str, version: str, tmp_path: Path) -> None:
+def test_every_object_is_valid_strictly(overlay: str, version: str) -> None:
     """But the custom resources, whose schema is their operator's."""
-    file = tmp_path / "all.yaml"
     known = [o for o in objects(overlay) if not o["kind"].startswith("Sandbox")]
-    file.write_text(yaml.safe_dump_all(known))
-    validator = shutil.which("kubernetes-validate")
-    assert validator is not None, "kubernetes-validate is not installed: the extra `deploy`"
-    done = subprocess.run(
-        [validator, "--strict", "-k", version, str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    validated(yaml.safe_dump_all(known), version)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
