@@ -146,10 +146,15 @@ class Launcher:
         return self._warmth
 
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
-        return self._upstream.start(Spec(message))
+        spec = Spec(message)
+        if self._warmth is not None:
+            self._warmth.busy()
+        return self._upstream.start(spec)
 
     def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
         self._upstream.stop(self._shortest(grace(message, self._grace)))
+        if self._warmth is not None:
+            self._warmth.idle()
         return {}
 
 

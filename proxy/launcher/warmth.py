@@ -4,19 +4,22 @@
     plan file            -> fork server, if the plan is for this interpreter and these packages
     auto                 -> as a valid plan file, else record in the background, then fork server
 
-Everything else, and every failure on the way, is a cold start with the reason.
+Everything else, and every failure on the way, is a cold start with the reason. What may go better
+another time is tried again, a few times: a fork server that has died, and a recording that has
+failed, or that an init has cut short, once the pod has been dormant for a while.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
 
 from . import planfile
+from .again import Again
 from .command import Unsuitable, parse
 from .delivery import base_environment
 from .errors import LaunchError
+from .preload import Preload
 from .recording import Job, Recording
 from .spec import Spec
 from .zygote import Zygote
@@ -30,29 +33,11 @@ if TYPE_CHECKING:
     from .loop import Loop
     from .planfile import Plan
 
-LINGER = 10.0  # seconds given to threads that modules have started
 PROGRESS_INTERVAL = 0.25  # seconds between two reports of progress
-TIMEOUT = 60.0  # seconds for a preload, when the controller has not said otherwise
-
-
-class Preload:
-    """The controller's `preload`, checked. Raises `LaunchError`."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        modules = data.get("modules", [])
-        self.auto = modules == "auto"
-        self.modules = [] if self.auto else _strings(modules, "preload.modules")
-        self.plan = data.get("plan")
-        if self.plan is not None and not isinstance(self.plan, str):
-            raise LaunchError("preload.plan must be a path")
-        self.names = _strings(data.get("names", []), "preload.names")
-        timeout = data.get("timeout", TIMEOUT)
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
-            raise LaunchError("preload.timeout must be a number of seconds above 0")
-        self.timeout = float(timeout) if math.isfinite(timeout) else TIMEOUT
-        self.files = _strings(data.get("files", []), "preload.files")
-        self.linger = float(data.get("linger", LINGER))
-        self.ready = ready_of(data.get("ready"))
+FIRST_REBIRTH = 0.5  # seconds until a fork server that has died is started again; then doubling
+REBIRTHS = 6  # in a row
+RECORDINGS = 3  # that fail, in a row
+HEALTHY = 60.0  # seconds of warmth after which the row begins anew
 
 
 class Warmth:
@@ -71,12 +56,18 @@ class Warmth:
         self._command: Command | None = None
         self._said = 0.0
         self._why = "nothing is preloaded"
+        self._rebirth = Again(loop, FIRST_REBIRTH, REBIRTHS)
+        self._rerecord = Again(loop, 0, RECORDINGS)
+        self._warm_since = 0.0
+        self._wanted = False  # a recording, as soon as nothing runs
 
     def prepare(self, message: dict[str, Any]) -> None:
         """Begin to warm, in the background. Raises `LaunchError` when asked for nonsense."""
         self.close()
         self._message = {key: message.get(key) for key in ("argv", "cwd", "base_env", "base_unset")}
         self._preload = preload = Preload(message["preload"])
+        self._rebirth = Again(self._loop, FIRST_REBIRTH, REBIRTHS)
+        self._rerecord = Again(self._loop, preload.rest, RECORDINGS)
         self._why = "the fork server has not been started yet"
         self._loop.later(0, lambda: self._begin(preload))  # after the answer
 
@@ -98,6 +89,16 @@ class Warmth:
         if self._recording is not None:
             self._recording.cancel("the recording was cut short by an init")
             self._cold("the recording was cut short by an init")
+            self._wanted = self._preload is not None
+
+    def busy(self) -> None:
+        """An upstream is started: no recording may begin beside it."""
+        self._rerecord.cancel()
+
+    def idle(self) -> None:
+        """Nothing runs any more: what was cut short may be begun again, after a rest."""
+        if self._wanted and self._preload is not None:
+            self._rerecord.after(self._preload.rest, self._record)
 
     def record(self, message: dict[str, Any]) -> None:
         """Record and report the plan, nothing else. Raises `LaunchError`."""
@@ -124,6 +125,9 @@ class Warmth:
 
     def close(self) -> None:
         """End what is warm or warming."""
+        self._wanted = False
+        self._rebirth.cancel()
+        self._rerecord.cancel()
         if self._recording is not None:
             self._recording.cancel("the launcher ends")
         if self._zygote is not None:
@@ -150,6 +154,7 @@ class Warmth:
     def _warm(self, modules: list[str], **extra: Any) -> None:
         assert self._preload is not None
         assert self._command is not None
+        self._again = lambda: self._warm(modules, **extra)
         zygote = Zygote(
             self._loop,
             self._children,
@@ -178,6 +183,7 @@ class Warmth:
         if self._zygote is not zygote or self._preload is None:
             return  # closed by us
         if zygote.warm:
+            self._warm_since = time.monotonic()
             modules, seconds = zygote.modules, zygote.seconds
             self._send(
                 {"event": "warm", "modules": modules, "seconds": seconds, "notes": zygote.notes}
@@ -186,8 +192,12 @@ class Warmth:
         self._zygote = None
         if zygote.stale and self._preload.auto:
             self._record()
-        else:
-            self._cold(zygote.why)
+            return
+        self._cold(zygote.why)
+        if zygote.was_warm:  # the modules are not to blame
+            if time.monotonic() - self._warm_since >= HEALTHY:
+                self._rebirth.reset()
+            self._rebirth.soon(self._again)
 
     def _progress(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -202,6 +212,9 @@ class Warmth:
     def _record(self) -> None:
         assert self._preload is not None
         assert self._command is not None
+        if self._recording is not None or self._zygote is not None:
+            return
+        self._wanted = False
         try:
             self._start_recording(Spec(self._message), self._command, self._preload, self._recorded)
         except LaunchError as error:
@@ -232,7 +245,9 @@ class Warmth:
         if plan is None:
             if self._why != why:
                 self._cold(why)
+                self._wanted = self._rerecord.soon(self._record)
             return
+        self._rerecord.reset()
         if self._preload.plan is not None:
             try:
                 planfile.save(plan, self._preload.plan)
@@ -251,22 +266,3 @@ def command_of(spec: Spec) -> Command:
     """Raises `Unsuitable`."""
     path = base_environment(spec).get(b"PATH")
     return parse(spec.argv, spec.cwd, os.fsdecode(path) if path else None)
-
-
-def ready_of(data: Any) -> dict[str, Any] | None:
-    if data is None:
-        return None
-    if (
-        isinstance(data, dict)
-        and isinstance(data.get("address"), str)
-        and isinstance(data.get("path"), str)
-        and isinstance(data.get("statuses"), list)
-    ):
-        return data
-    raise LaunchError("preload.ready must have address, path and statuses")
-
-
-def _strings(value: Any, where: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise LaunchError("%s must be a list of strings" % where)
-    return list(value)

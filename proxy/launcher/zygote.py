@@ -67,6 +67,7 @@ class Zygote:
         self._command: Command | None = None
         self.pid: int | None = None
         self.warm = False
+        self.was_warm = False
         self.why = "nothing is preloaded"
         self.notes: list[str] = []
         self.stale = False  # the plan was recorded for something else
@@ -206,7 +207,7 @@ class Zygote:
             self.close("cannot preload: %s" % message["why"])
         elif event == "warm":
             self._loop.cancel(self._timer)
-            self.warm, self.why = True, ""
+            self.warm, self.was_warm, self.why = True, True, ""
             self.seconds = float(message["seconds"])
             self._on_change()
 
