@@ -55,6 +55,30 @@ ONE_FAULT = [
         "upstream: {activation: forward, preload: {modules: auto}}",
         "upstream.preload: has no effect with upstream.activation: forward",
     ),
+    (
+        "upstream: {activation: signal, run_dir: /r, signal: {process: x}, cwd: /srv}",
+        "upstream.cwd: has no effect with upstream.activation: signal",
+    ),
+    (
+        "upstream: {activation: forward, env: {A: s3cret}}",
+        "upstream.env: has no effect with upstream.activation: forward",
+    ),
+    (
+        "upstream: {activation: forward, command: [s3cret]}",
+        "upstream.command: has no effect with upstream.activation: forward",
+    ),
+    (
+        "listen: {address: 'unix:/p.sock', trusted_proxies: [10.0.0.0/8]}",
+        "listen.trusted_proxies: has no effect on a Unix socket",
+    ),
+    (
+        "listen: {address: '0.0.0.0:9901', admin: '127.0.0.1:9901'}",
+        "listen.admin: is the address of listen.address, 0.0.0.0:9901",
+    ),
+    (
+        "upstream: {url: 'http://127.0.0.1:9901'}",
+        "listen.admin: is the address of upstream.url, 127.0.0.1:9901",
+    ),
     # scalars
     ("init: {timeout: 0}", "init.timeout: must be more than 0, not 0 (line 1)"),
     ("init: {timeout: -1}", "init.timeout: must be more than 0, not -1"),

@@ -69,7 +69,9 @@ def agent(directory: Path) -> Container:
 
 def settings(directory: Path, **told: Any) -> dict[str, Any]:
     chosen = {"process": f"*{directory}/up.sock", "signal": None} | told
-    return echo_settings(directory, activation="signal", signal=chosen)
+    settings = echo_settings(directory, activation="signal", signal=chosen)
+    del settings["upstream"]["command"]  # whoever starts it has one
+    return settings
 
 
 async def environment(proxy: ProxyProcess) -> dict[str, str]:

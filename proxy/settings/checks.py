@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 # The gate decides about these before it looks at open_paths (lifecycle/gate.py).
 _OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
 
+# What only whoever starts the upstream could heed.
+_STARTING: Final = ("command", "cwd")
+_UNUSED: Final = {
+    "signal": _STARTING,
+    "forward": (*_STARTING, "env", "deny_env", "profile", "mapping", "run_dir", "stop_grace"),
+}
+
 
 def check(settings: Settings) -> Iterator[Fault]:
     """Every fault, located at the key that is most likely to be the wrong one."""
     yield from _key(settings)
+    yield from _listen(settings)
     yield from _upstream(settings)
     yield from _activation(settings.upstream)
     yield from _gate(settings)
@@ -39,6 +47,31 @@ def _key(settings: Settings) -> Iterator[Fault]:
             "init.allow_without_key: true",
             about=(("deferred_init",), ("init",), ("listen", "address")),
         )
+
+
+def _listen(settings: Settings) -> Iterator[Fault]:
+    listen = settings.listen
+    for other in (("listen", "address"), ("upstream", "url")):
+        taken = listen.address if other[0] == "listen" else settings.upstream.url.address
+        if other[0] == "listen" and "admin" not in listen.model_fields_set:
+            continue  # its default gives way
+        if listen.admin is not None and _same(listen.admin, taken) and _port(taken) != 0:
+            yield Fault(
+                ("listen", "admin"),
+                f"is the address of {'.'.join(other)}, {taken}",
+                "/metrics needs a port of its own; null: none",
+                about=(("listen",), other),
+            )
+    if listen.trusted_proxies and not isinstance(listen.address, TcpAddress):
+        yield Fault(
+            ("listen", "trusted_proxies"),
+            "has no effect on a Unix socket: who connects to it has no address",
+            about=(("listen", "address"),),
+        )
+
+
+def _port(address: object) -> int | None:
+    return address.port if isinstance(address, TcpAddress) else None
 
 
 def _upstream(settings: Settings) -> Iterator[Fault]:
@@ -86,6 +119,16 @@ def _activation(upstream: UpstreamSettings) -> Iterator[Fault]:
                 ("upstream", section),
                 f"has no effect with upstream.activation: {way}",
                 f"set upstream.activation: {section}, or leave it out",
+                about=about,
+            )
+    for name in _UNUSED.get(way, ()):
+        if getattr(upstream, name) != type(upstream).model_fields[name].get_default(
+            call_default_factory=True
+        ):
+            yield Fault(
+                ("upstream", name),
+                f"has no effect with upstream.activation: {way}",
+                "the upstream is started by somebody else",
                 about=about,
             )
     if upstream.preload.enabled and way in {"signal", "forward"}:
