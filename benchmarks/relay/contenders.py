@@ -1,13 +1,15 @@
 """The proxies that are compared, each as a command and a configuration of equal duty.
 
-One worker, no access log, streaming both ways, upgrades on, `X-Forwarded-*` set, upstream
-connections kept.
+One worker, no access log, streaming both ways, upgrades on, `X-Forwarded-*` set, as many upstream
+connections kept as there are clients, buffers of 16 KiB where there is a choice. Ours and Envoy
+also give every request an id; the others are spared that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from benchmarks.proc import proportional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 30.0  # seconds
@@ -40,7 +42,8 @@ http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {di
     proxy_set_header Connection $wanted; proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto http;
     proxy_set_header X-Forwarded-Host $http_host;
-    proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h;
+    proxy_buffering off; proxy_request_buffering off; proxy_buffer_size 16k;
+    proxy_buffers 8 16k; proxy_read_timeout 1h;
     location / {{ proxy_pass http://u; }} }} }}
 """
 
@@ -61,6 +64,7 @@ frontend f
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   default_backend b
 backend b
+  http-reuse always
   server s 127.0.0.1:{up}
 """
 
@@ -74,8 +78,10 @@ ENVOY = """static_resources:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: x
           use_remote_address: true
+          stream_idle_timeout: 0s
           upgrade_configs: [{{upgrade_type: websocket}}]
           route_config:
+            request_headers_to_add: [{{header: {{key: x-forwarded-host, value: "%REQ(:authority)%"}}}}]
             virtual_hosts:
             - {{name: v, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: c, timeout: 0s}}}}]}}
           http_filters:
@@ -98,9 +104,13 @@ CADDY = """{{
     output discard
   }}
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
+  bind 127.0.0.1
   reverse_proxy 127.0.0.1:{up} {{
     flush_interval -1
+    transport http {{
+      keepalive_idle_conns_per_host 512
+    }}
   }}
 }}
 """
@@ -129,26 +139,39 @@ class Contender:
     program: str | None  # what must be on the PATH
     command: tuple[str, ...]
     config: str = ""
+    version: tuple[str, ...] = ()
     tunnels: bool = True
     supervises: bool = False
 
 
 CONTENDERS = [
-    Contender("nginx", "nginx", ("nginx", "-p", "{dir}", "-c", "{config}"), NGINX),
-    Contender("haproxy", "haproxy", ("haproxy", "-q", "-db", "-f", "{config}"), HAPROXY),
+    Contender("nginx", "nginx", ("nginx", "-p", "{dir}", "-c", "{config}"), NGINX, ("nginx", "-v")),
+    Contender(
+        "haproxy",
+        "haproxy",
+        ("haproxy", "-q", "-db", "-f", "{config}"),
+        HAPROXY,
+        ("haproxy", "-v"),
+    ),
     Contender(
         "envoy",
         "envoy",
         ("envoy", "-c", "{config}", "--concurrency", "1", "-l", "off", "--disable-hot-restart"),
         ENVOY,
+        ("envoy", "--version"),
     ),
     Contender(
-        "caddy", "caddy", ("caddy", "run", "--adapter", "caddyfile", "--config", "{config}"), CADDY
+        "caddy",
+        "caddy",
+        ("caddy", "run", "--adapter", "caddyfile", "--config", "{config}"),
+        CADDY,
+        ("caddy", "version"),
     ),
     Contender(
         "aiohttp",
         None,
         (sys.executable, "-m", "benchmarks.relay.plain", "{port}", "{up}"),
+        version=(sys.executable, "-c", "import aiohttp; print(aiohttp.__version__)"),
         tunnels=False,
     ),
     Contender(
@@ -159,6 +182,17 @@ CONTENDERS = [
         supervises=True,
     ),
 ]
+
+
+def versions(chosen: Iterable[Contender]) -> dict[str, str]:
+    """What those that can say it say."""
+    found = {}
+    for contender in chosen:
+        if contender.version:
+            done = subprocess.run(contender.version, capture_output=True, text=True, check=True)
+            number = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+            found[contender.name] = number[0] if number else "?"
+    return found
 
 
 def missing(contender: Contender) -> str | None:
@@ -181,6 +215,12 @@ class Running:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+    def alive(self) -> bool:
+        """True; raises `ChildProcessError` once it has ended."""
+        if self.process.poll() is not None:
+            raise ChildProcessError(f"ended with {self.process.returncode}")
+        return True
 
     @property
     def family(self) -> list[int]:
@@ -235,7 +275,7 @@ def start(
     env = {"GOMAXPROCS": "1", "XDG_DATA_HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
     running = Running(argv, core, env=env)
     try:
-        wait_for(lambda: answers(port), f"{contender.name} to relay")
+        wait_for(lambda: running.alive() and answers(port), f"{contender.name} to relay")
     except BaseException:
         running.stop()
         raise

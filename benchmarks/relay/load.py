@@ -18,11 +18,12 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 class Small(NamedTuple):
-    """Requests per second, and seconds of latency."""
+    """Requests per second, seconds of latency, and how many requests there were."""
 
     rate: float
     p50: float
     p99: float
+    total: int
 
 
 def small(port: int, connections: int, seconds: float, core: int, *, close: bool = False) -> Small:
@@ -43,24 +44,29 @@ def small(port: int, connections: int, seconds: float, core: int, *, close: bool
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     p50, p99 = (re.search(rf"{share}%\s+([\d.]+)(us|ms|s|m)", text) for share in ("50", "99"))
+    total = re.search(r"(\d+) requests in", text)
     assert rate
+    assert total
     assert p50
     assert p99
-    return Small(float(rate[1]), *(float(m[1]) * _UNITS[m[2]] for m in (p50, p99)))
+    half, most = (float(m[1]) * _UNITS[m[2]] for m in (p50, p99))
+    return Small(float(rate[1]), half, most, int(total[1]))
 
 
 def _connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
-def _head(sock: socket.socket) -> bytes:
-    """Read a response head; what came after it."""
+def _head(sock: socket.socket, status: bytes = b"200") -> bytes:
+    """Read a response head; what came after it. Raises `ConnectionError` for another status."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = sock.recv(65536)
         if not more:
             raise ConnectionError("no response head")
         data += more
+    if data[9:12] != status:
+        raise ConnectionError(f"answered {data[9:12].decode()} instead of {status.decode()}")
     return data.partition(b"\r\n\r\n")[2]
 
 
@@ -94,7 +100,7 @@ def upload(port: int, size: int) -> float:
 def _tunnel(port: int) -> socket.socket:
     sock = _connect(port)
     sock.sendall(UPGRADE)
-    _head(sock)
+    _head(sock, b"101")
     return sock
 
 

@@ -1,15 +1,20 @@
-"""Results: medians, ratios to nginx and the bars, as a table, JSON and a chart."""
+"""Results: medians, ratios and the bars, as a table and JSON.
+
+`python -m benchmarks.relay.report FILE` prints what a run has written.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ORDER = ("direct", "nginx", "haproxy", "envoy", "caddy", "aiohttp", "ours")
 
 
 @dataclass(eq=False)
@@ -29,40 +34,72 @@ class Measure:
         samples = self.samples.get(contender)
         return statistics.median(samples) if samples else None
 
-    def ratio(self, contender: str, to: str) -> float | None:
-        """Median of the ratios within each round, as rounds share their disturbances."""
-        mine, theirs = self.samples.get(contender), self.samples.get(to)
-        if not mine or not theirs:
-            return None
-        return statistics.median(a / b for a, b in zip(mine, theirs, strict=False) if b)
+    def update(self, newer: Measure) -> None:
+        for name in newer.samples | newer.faults:
+            self.samples.pop(name, None)
+            self.faults.pop(name, None)
+        self.samples |= newer.samples
+        self.faults |= newer.faults
+
+
+def ratio(mine: list[float] | None, theirs: list[float] | None) -> float | None:
+    """Median of the ratios within each round, as rounds share their disturbances."""
+    if not mine or not theirs:
+        return None
+    return statistics.median(a / b for a, b in zip(mine, theirs, strict=False) if b)
 
 
 @dataclass(frozen=True)
 class Bar:
+    """What ours has to reach: `factor` times another proxy's (`to`), or times our own in another
+    measure (`base`), or that many units.
+    """
+
     measure: str
-    to: str
     factor: float
+    to: str | None = None
+    base: str | None = None
 
     def judge(self, measures: dict[str, Measure]) -> str:
+        """The verdict as a line; begins with "MISSED" when it is."""
         measure = measures.get(self.measure)
-        ratio = measure.ratio("ours", self.to) if measure else None
-        if measure is None or ratio is None:
-            return f"not measured  {self.measure}: ours against {self.to}"
-        met = ratio >= self.factor if measure.higher else ratio <= self.factor
+        value, against = self._value(measures)
+        if measure is None or value is None:
+            return f"not measured  {self.measure}{against}"
+        met = value >= self.factor if measure.higher else value <= self.factor
         sign = ">=" if measure.higher else "<="
         verdict = "ok    " if met else "MISSED"
-        return f"{verdict}  {self.measure}: {ratio:.2f} x {self.to} ({sign} {self.factor:g})"
+        return f"{verdict}  {self.measure}: {value:.3g}{against} ({sign} {self.factor:g})"
+
+    def _value(self, measures: dict[str, Measure]) -> tuple[float | None, str]:
+        measure = measures.get(self.measure)
+        ours = measure.samples.get("ours") if measure else None
+        if self.to is not None:
+            theirs = measure.samples.get(self.to) if measure else None
+            return ratio(ours, theirs), f" x {self.to}"
+        if self.base is not None:
+            base = measures.get(self.base)
+            return ratio(ours, base.samples.get("ours") if base else None), f" x {self.base}"
+        return measure.median("ours") if measure else None, f" {measure.unit if measure else ''}"
 
 
+QUIET = "99th percentile, 8 connections"
 BARS = [
-    Bar("small requests, 32 connections", "nginx", 0.9),
-    Bar("small requests, 32 connections", "envoy", 1.5),
-    Bar("small requests, 32 connections", "aiohttp", 6),
-    Bar("median latency, 1 connection", "nginx", 1.05),
-    Bar("99th percentile, 256 connections", "haproxy", 1.5),
-    Bar("100 MiB down", "haproxy", 0.9),
-    Bar("100 MiB up", "haproxy", 0.9),
-    Bar("WebSocket echo of 1 MiB", "haproxy", 0.9),
+    Bar("small requests, 32 connections", 0.9, to="nginx"),
+    Bar("small requests, 32 connections", 1.5, to="envoy"),
+    Bar("small requests, 32 connections", 6, to="aiohttp"),
+    Bar("median latency, 1 connection", 1.05, to="nginx"),
+    Bar("99th percentile, 256 connections", 1.5, to="haproxy"),
+    Bar("100 MiB down", 0.9, to="haproxy"),
+    Bar("100 MiB up", 0.9, to="haproxy"),
+    Bar("WebSocket echo of 1 MiB", 0.9, to="haproxy"),
+    Bar("memory of each of 2000 idle WebSockets", 8),
+    Bar("small requests beside them", 0.9, base="small requests before them"),
+    Bar("memory grown by a million requests", 2),
+    Bar("the same beside 2000 clients: slow head", 3, base=QUIET),
+    Bar("the same beside 2000 clients: slow body", 3, base=QUIET),
+    Bar("the same beside 2000 clients: slow reader", 3, base=QUIET),
+    Bar("the same beside 2000 clients: ranges", 3, base=QUIET),
 ]
 
 
@@ -72,54 +109,66 @@ def _shown(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(measures: list[Measure], names: list[str]) -> str:
-    head = f"{'':38}{'unit':>9}" + "".join(f"{name:>11}" for name in names)
-    lines = [head, "-" * len(head)]
-    for measure in measures:
-        cells = "".join(f"{_shown(measure.median(name)):>11}" for name in names)
-        lines.append(f"{measure.name:38}{measure.unit:>9}{cells}")
-        ratios = [measure.ratio(name, "nginx") for name in names]
-        if any(ratios):
-            cells = "".join(f"{f'{r:.2f}' if r else '-':>11}" for r in ratios)
-            lines.append(f"{'':38}{'x nginx':>9}{cells}")
-    faults = sorted({f"{m.name}: {n}: {why}" for m in measures for n, why in m.faults.items()})
-    return "\n".join([*lines, "", *(f"not measured: {fault}" for fault in faults)])
+@dataclass
+class Report:
+    """All measures of a run; `versions` of the programs compared."""
 
+    measures: dict[str, Measure]
+    versions: dict[str, str]
 
-def as_json(measures: list[Measure], setup: dict[str, object]) -> str:
-    results = [
-        {
-            "name": m.name, "unit": m.unit, "higher_is_better": m.higher, "samples": m.samples,
-            "medians": {name: m.median(name) for name in m.samples}, "faults": m.faults,
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        data = json.loads(path.read_text())
+        measures = {one["name"]: Measure(**one) for one in data["measures"]}
+        return cls(measures, data["versions"])
+
+    def updated(self, newer: Report) -> Report:
+        """This one, and over it what `newer` has."""
+        for name, measure in newer.measures.items():
+            if name in self.measures:
+                self.measures[name].update(measure)
+            else:
+                self.measures[name] = measure
+        self.versions |= newer.versions
+        return self
+
+    def write(self, path: Path) -> None:
+        data = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
+            "versions": self.versions,
+            "measures": [asdict(measure) for measure in self.measures.values()],
         }
-        for m in measures
-    ]  # fmt: skip
-    machine = {"machine": platform.machine(), "kernel": platform.release(),
-               "python": platform.python_version()}  # fmt: skip
-    return json.dumps({"setup": machine | setup, "results": results}, indent=2)
+        path.write_text(json.dumps(data, indent=1) + "\n")
+
+    @property
+    def verdicts(self) -> list[str]:
+        return [bar.judge(self.measures) for bar in BARS]
+
+    @property
+    def missed(self) -> bool:
+        return any(verdict.startswith("MISSED") for verdict in self.verdicts)
+
+    def __str__(self) -> str:
+        there = {name for measure in self.measures.values() for name in measure.samples}
+        names = [name for name in ORDER if name in there]
+        head = f"{'':42}{'unit':>5}" + "".join(f"{name:>10}" for name in names)
+        lines = [head, "-" * len(head)]
+        for measure in self.measures.values():
+            cells = "".join(f"{_shown(measure.median(name)):>10}" for name in names)
+            lines.append(f"{measure.name:42}{measure.unit:>5}{cells}")
+            nginx = measure.samples.get("nginx")
+            ratios = [ratio(measure.samples.get(name), nginx) for name in names]
+            if any(ratios):
+                cells = "".join(f"{f'{r:.2f}' if r else '-':>10}" for r in ratios)
+                lines.append(f"{'':40}{'x nginx':>7}{cells}")
+        faults = [
+            f"not measured: {measure.name}: {name}: {why}"
+            for measure in self.measures.values()
+            for name, why in measure.faults.items()
+        ]
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return "\n".join([*lines, "", *faults, *self.verdicts, versions])
 
 
-def chart(measure: Measure, names: list[str], path: Path) -> None:
-    """Horizontal bars, as an SVG that reads on light and dark pages."""
-    values = [(name, measure.median(name) or 0.0) for name in names]
-    values = sorted((pair for pair in values if pair[1]), key=lambda pair: -pair[1])
-    if not values:
-        return
-    top = values[0][1]
-    rows = []
-    for row, (name, value) in enumerate(values):
-        y = 34 + row * 26
-        colour = "#d9480f" if name == "ours" else "#868e96"
-        width = 420 * value / top
-        rows.append(
-            f'<text x="80" y="{y + 13}" text-anchor="end">{name}</text>'
-            f'<rect x="90" y="{y}" width="{width:.0f}" height="18" rx="2" fill="{colour}"/>'
-            f'<text x="{96 + width:.0f}" y="{y + 13}">{value:,.0f}</text>'
-        )
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="620" height="{44 + 26 * len(values)}" '
-        'font-family="sans-serif" font-size="13" fill="#868e96">'
-        f'<text x="10" y="20" font-weight="bold">{measure.name}, {measure.unit}</text>'
-        + "".join(rows)
-        + "</svg>\n"
-    )
+if __name__ == "__main__":
+    print(Report.read(Path(sys.argv[1])))

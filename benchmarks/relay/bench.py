@@ -1,0 +1,170 @@
+"""What runs in a benchmark, who takes which turn, and what is noted of it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from benchmarks.relay import contenders
+from benchmarks.relay.contenders import CONTENDERS, Contender, Running
+from benchmarks.relay.report import Measure
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+    from pathlib import Path
+
+SMALL: Final = "small"  # before an nginx that answers at once
+OTHER: Final = "other"  # before `upstream.py`
+
+UPSTREAM: Final = """worker_processes 1; daemon off; pid {dir}/up.pid; error_log /dev/null;
+worker_rlimit_nofile 65536;
+events {{ worker_connections 16384; }}
+http {{ access_log off; keepalive_requests 1000000000;
+  server {{ listen 127.0.0.1:{port} backlog=4096;
+    location / {{ default_type application/json;
+      return 200 '{{"status":"ok","message":"hello from the upstream"}}'; }} }} }}
+"""
+
+
+def free_port() -> int:
+    """A port that was free; the programs compared cannot be given a socket."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Bench:
+    """Two upstreams, and each proxy twice: before the one and the other.
+
+    `ports[kind][name]` is where to ask; the name "direct" means the upstream itself.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        stack: contextlib.ExitStack,
+        *,
+        only: set[str],
+        rounds: int,
+        seconds: float,
+    ) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        self.proxy_core = cores[-1]
+        self.load_core = cores[0]
+        self.upstream_core = cores[1] if len(cores) >= 4 else cores[0]
+        os.sched_setaffinity(0, {self.load_core})
+        self.seconds = seconds
+        self.rounds = rounds
+        self.measures: dict[str, Measure] = {}
+        self.ports: dict[str, dict[str, int]] = {SMALL: {}, OTHER: {}}
+        self.processes: dict[str, dict[str, Running]] = {SMALL: {}, OTHER: {}}
+        self.chosen: dict[str, Contender] = {}
+        self._directory = directory
+        self._started = 0
+        for kind, ports in self.ports.items():
+            ports["direct"] = port = free_port()
+            stack.enter_context(Running(self._upstream(kind, port), self.upstream_core))
+            contenders.wait_for(functools.partial(contenders.answers, port), "the upstream")
+        for contender in CONTENDERS:
+            if only and contender.name not in only:
+                continue
+            why = contenders.missing(contender) or self._include(contender, stack)
+            if why is not None:
+                self.measure("start", "s", higher=False).faults[contender.name] = why
+
+    def _include(self, contender: Contender, stack: contextlib.ExitStack) -> str | None:
+        """Start it before both upstreams; why not, when it cannot be."""
+        for kind in self.ports:
+            try:
+                running, port = self.start(contender, kind)
+            except OSError as error:
+                return f"did not start: {error}"
+            self.processes[kind][contender.name] = stack.enter_context(running)
+            self.ports[kind][contender.name] = port
+        self.chosen[contender.name] = contender
+        return None
+
+    def _upstream(self, kind: str, port: int) -> list[str]:
+        """The command of an upstream: nginx for small requests, if there is one."""
+        if kind != SMALL or shutil.which("nginx") is None:
+            mark = contenders.MARK.decode()
+            return [sys.executable, "-m", "benchmarks.relay.upstream", str(port), mark]
+        own = self._directory / f"{contenders.MARK.decode()}-{port}"
+        own.mkdir()
+        config = own / "nginx.conf"
+        config.write_text(UPSTREAM.format(dir=own, port=port))
+        return ["nginx", "-p", str(own), "-c", str(config)]
+
+    def start(self, contender: Contender, kind: str) -> tuple[Running, int]:
+        """One more of that proxy, once it relays; and its port."""
+        self._started += 1
+        own = self._directory / f"{contender.name}-{kind}-{self._started}"
+        own.mkdir()
+        port, up = free_port(), self.ports[kind]["direct"]
+        command: list[str] = []
+        if contender.supervises:
+            up = free_port()
+            pinned = ["taskset", "-c", str(self.upstream_core)]
+            command = [*pinned, *self._upstream(kind, up)]
+        running = contenders.start(
+            contender, own, port=port, up=up, command=command, core=self.proxy_core
+        )
+        return running, port
+
+    def measure(self, name: str, unit: str, *, higher: bool) -> Measure:
+        return self.measures.setdefault(name, Measure(name, unit, higher))
+
+    def turns(
+        self,
+        take: Callable[[str], dict[Measure, float]],
+        *measures: Measure,
+        tunnels: bool = False,
+        direct: bool = True,
+    ) -> None:
+        """`take(name)` in every round; what fails is noted, and not tried again.
+
+        The turn changes from round to round, so that nobody is always behind the same neighbour.
+        """
+        failed = {
+            name: "relays no upgrade by itself"
+            for name, contender in self.chosen.items()
+            if tunnels and not contender.tunnels
+        }
+        names = [*(["direct"] if direct else []), *self.chosen]
+        for number in range(self.rounds):
+            shift = number % len(names)
+            for name in names[shift:] + names[:shift]:
+                if name in failed:
+                    continue
+                try:
+                    taken = take(name)
+                except (OSError, subprocess.SubprocessError) as error:
+                    failed[name] = str(error) or type(error).__name__
+                    continue
+                for measure, value in taken.items():
+                    measure.add(name, value)
+        for measure in measures:
+            measure.faults |= failed
+
+
+class Meter:
+    """`with Meter(running) as meter`: then `meter.used`, processor seconds of one proxy."""
+
+    def __init__(self, running: Running | None) -> None:
+        self._running = running
+
+    def __enter__(self) -> Self:
+        self._before = self._running.processor_seconds() if self._running else 0.0
+        self._begin = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.passed = time.monotonic() - self._begin
+        self.used = self._running.processor_seconds() - self._before if self._running else 0.0
