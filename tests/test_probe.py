@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from proxy.activation.door import met_itself
 from proxy.activation.probe import Probe
 
 if TYPE_CHECKING:
@@ -59,3 +60,20 @@ async def test_an_upstream_that_begins_to_listen_is_not_left_waiting_for_the_int
     await web.SockSite(runner, bound).start()
     await asyncio.wait_for(waiting, 20)
     await runner.cleanup()
+
+
+def test_a_connection_that_has_met_itself_leaves_the_port_to_the_upstream() -> None:
+    """Attempts at a port where nobody listens come to that, when it is one the kernel gives."""
+    with socket.socket() as attempt, socket.socket() as upstream:
+        attempt.bind(("127.0.0.1", 0))
+        address = attempt.getsockname()
+        attempt.connect(address)
+        assert met_itself(attempt)
+        upstream.bind(address)
+
+
+def test_a_connection_to_somebody_is_kept() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as attempt:
+        attempt.connect(server.getsockname())
+        assert not met_itself(attempt)
+        attempt.send(b"x")

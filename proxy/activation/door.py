@@ -8,8 +8,11 @@ request: the upstream sees no connection that it would not have seen otherwise.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import os
 import socket
+import struct
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -39,6 +42,9 @@ class Door:
         try:
             sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, address[1])
+            if met_itself(sock):
+                refused = errno.ECONNREFUSED
+                raise ConnectionRefusedError(refused, os.strerror(refused))  # noqa: TRY301  as the kernel would
             return Through(sock)
         except BaseException:
             sock.close()
@@ -59,6 +65,20 @@ class Through(aiohttp.BaseConnector):
             connect = loop.create_unix_connection
         _, protocol = await connect(self._factory, sock=self._sock)
         return cast("ResponseHandler", protocol)
+
+
+def met_itself(sock: socket.socket) -> bool:
+    """Whether a connection is its own other end; then it is closed, and without a trace.
+
+    The kernel gives a connection some port of `ip_local_port_range`, sooner or later the one that
+    it goes to, and where nobody listens the two ends of one socket meet (RFC 9293 section 3.5,
+    simultaneous open). Closed in the usual way it would keep the port from the upstream.
+    """
+    if sock.family == socket.AF_UNIX or sock.getsockname() != sock.getpeername():
+        return False
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    return True
 
 
 def _address(base: str, socket_path: str | None) -> tuple[int, Any] | None:
