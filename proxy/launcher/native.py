@@ -4,8 +4,9 @@ The audit sees Python code only. So the text of every mapped library that refers
 environ is searched for what looks like environment names. A name counts as readable when a
 zero-terminated text ends with it (linkers let one text be the tail of another), or, in libraries
 of compilers that do not terminate their texts (Rust, Go), when it occurs at all. That errs on the
-side of a cold start: `TOKEN` ends many a text that is no environment name. The largest libraries,
-which nearly every process has, are not searched because it is known what they read.
+side of a cold start: `TOKEN` ends many a text that is no environment name. Only what the program
+itself can point at is searched (see `elf`), not the tables of symbols. The largest libraries, which
+nearly every process has, are not searched because it is known what they read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import mmap
 import os
 import re
 from contextlib import contextmanager
+
+from .elf import program_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,10 +54,9 @@ class Native:
         texts: set[bytes] = set()
         for path in self._paths:
             with _content(path) as content:
-                if _terminates(content):
-                    tails.update(_TERMINATED.findall(content))
-                else:
-                    texts.update(_ANY.findall(content))
+                pattern, found = (_TERMINATED, tails) if _terminates(content) else (_ANY, texts)
+                for begin, end in program_parts(content):
+                    found.update(pattern.findall(content, begin, end))
         self._tails = b"\0".join(sorted(tails)) + b"\0"
         self._texts = b"\0".join(sorted(texts))
 
@@ -71,7 +73,8 @@ class Native:
             for path in self._paths:
                 with _content(path) as content:
                     wanted = encoded + b"\0" if _terminates(content) else encoded
-                    if _has(content, wanted):
+                    parts = program_parts(content)
+                    if any(content.find(wanted, begin, end) >= 0 for begin, end in parts):
                         return path
         return None
 
