@@ -230,3 +230,14 @@ def test_the_command_writes_a_plan(tmp_path: Path, app: dict[str, Any]) -> None:
     assert done.returncode == 0, done.stderr
     assert "left out: app.first (reads APP_KEY)" in done.stderr
     assert "app.clean" in json.loads((tmp_path / "plan.json").read_text())["modules"]
+
+
+def test_a_recording_says_which_interpreter_it_cannot_run(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    with Launcher() as launcher:
+        argv = ["nowhere/bin/python", *app["argv"][1:]]
+        launcher.call("record", **(app | {"argv": argv}), preload=terms(tmp_path))
+        event = recorded(launcher)
+    assert event["plan"] is None
+    assert f"cannot run nowhere/bin/python in {tmp_path}: No such file" in event["why"]

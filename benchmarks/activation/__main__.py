@@ -31,6 +31,8 @@ def main() -> int:
     parser.add_argument("--no-built-in", action="store_true", help="the release has none")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
+    # The servers run elsewhere. Links stay: an environment is known by the place of its own.
+    args.python = str(Path(args.python).absolute())
     with tempfile.TemporaryDirectory() as home:
         plan = args.plan or Path(home, "plan.json")
         result: dict[str, object] = {}

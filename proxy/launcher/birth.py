@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
 from .child import close_from_3, default_signals, die_with, stdio
+from .errors import cause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +85,10 @@ def _become(  # noqa: PLR0917
             os.chdir(cwd)
         default_signals()
         os.execvpe(argv[0], argv, env)
-    except OSError:
-        pass
+    except OSError as error:
+        # The launcher reads it like a line of the fork server's own.
+        where = "" if cwd is None else " in %s" % cwd
+        why = "cannot run %s%s: %s" % (argv[0], where, cause(error))
+        os.write(FD, json.dumps({"event": "failed", "why": why}).encode() + b"\n")
     finally:
         os._exit(127)
