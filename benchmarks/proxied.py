@@ -37,6 +37,7 @@ class Proxied:
     `bytecode` is a directory for compiled modules, kept from run to run as an installation keeps
     them; without it every module is compiled at every start. `settings` replace whole sections of
     the proxy's: with `listen` it may have a TCP address, whose `port` is taken from its log.
+    `instead` is the section `upstream` for one that is not `upstream.py`'s.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Proxied:
         *upstream_arguments: str,
         bytecode: str | None,
         upstream: Path = UPSTREAM,
+        instead: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="dormant-")
@@ -59,7 +61,8 @@ class Proxied:
         tree = {
             "deferred_init": True,
             "listen": {"address": f"unix:{self._socket}"},
-            "upstream": {
+            "upstream": instead
+            or {
                 "url": f"http+unix://{inner}",
                 "command": [*command, *upstream_arguments],
                 "run_dir": str(home / "run"),

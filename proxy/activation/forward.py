@@ -133,8 +133,10 @@ class ForwardStarter:
 
     async def _watch(self, exited: asyncio.Future[Exit]) -> None:
         """Its end shows as a refused connection, or as a successor that is dormant."""
-        while (state := await self._state()) not in {None, "dormant"}:  # noqa: ASYNC110  as above
+        state: str | None = "ready"  # as it has just said: the first look may wait
+        while state not in {None, "dormant"}:
             await asyncio.sleep(_WATCH_POLL)
+            state = await self._state()
         reason = "cannot be reached" if state is None else "has started anew and is dormant"
         if not exited.done():
             exited.set_result(Exit(code=1, reason=reason))
