@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.proc import processor_time
 from benchmarks.relay import contenders, load
-from benchmarks.relay.__main__ import UPSTREAM, free_port
+from benchmarks.relay.bench import UPSTREAM, free_port
 
 SETTINGS = """deferred_init: false
 listen: {{address: "127.0.0.1:{port}", admin: {admin}}}
