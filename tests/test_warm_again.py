@@ -165,3 +165,19 @@ def test_a_try_that_was_scheduled_can_be_called_off(loop: Loop) -> None:
     loop.later(0, lambda: done.append("other"))
     loop.run_until(lambda: done, 10)
     assert done == ["other"]
+
+
+def test_nothing_is_recorded_beside_an_upstream_that_runs(
+    app: dict[str, Any], auto: dict[str, Any]
+) -> None:
+    """Another controller may prepare otherwise than the one that has started it."""
+    with Launcher() as launcher:
+        assert launcher.call("prepare", **app)["ok"]
+        assert launcher.start(**app)["ok"]
+        launcher.event("output", line="serving")
+        assert launcher.call("prepare", **app, preload=auto)["ok"]
+        assert launcher.event("cold")["why"] == "a recording waits until nothing runs"
+        assert not [event for event in launcher.events if event["event"] == "recording"]
+        assert launcher.call("stop", grace=0)["ok"]
+        warmed(launcher, 1)
+        assert launcher.start(**app, env={"APP_KEY": "x"})["kind"] == "warm"

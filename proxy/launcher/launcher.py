@@ -127,6 +127,8 @@ class Launcher:
         if message.get("preload") is not None:
             self._upstream.forkserver = self._warm()
             self._warm().prepare(message)
+            if self._upstream.pid is not None:  # of a controller that has gone
+                self._warm().busy()
         return {}
 
     def _hasten(self, _message: dict[str, Any]) -> dict[str, Any]:

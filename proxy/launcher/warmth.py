@@ -60,6 +60,7 @@ class Warmth:
         self._rerecord = Again(loop, 0, RECORDINGS)
         self._warm_since = 0.0
         self._wanted = False  # a recording, as soon as nothing runs
+        self._busy = False  # an upstream runs, or may
 
     def prepare(self, message: dict[str, Any]) -> None:
         """Begin to warm, in the background. Raises `LaunchError` when asked for nonsense."""
@@ -92,11 +93,13 @@ class Warmth:
             self._wanted = self._preload is not None
 
     def busy(self) -> None:
-        """An upstream is started: no recording may begin beside it."""
+        """An upstream is started, or runs: no recording, which has one of its own, begins now."""
+        self._busy = True
         self._rerecord.cancel()
 
     def idle(self) -> None:
         """Nothing runs any more: what was cut short may be begun again, after a rest."""
+        self._busy = False
         if self._wanted and self._preload is not None:
             self._rerecord.after(self._preload.rest, self._record)
 
@@ -214,7 +217,10 @@ class Warmth:
         assert self._command is not None
         if self._recording is not None or self._zygote is not None:
             return
-        self._wanted = False
+        self._wanted = self._busy
+        if self._busy:  # it would ask the other one whether it is ready, and may take its address
+            self._cold("a recording waits until nothing runs")
+            return
         try:
             self._start_recording(Spec(self._message), self._command, self._preload, self._recorded)
         except LaunchError as error:
