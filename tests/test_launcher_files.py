@@ -154,6 +154,24 @@ def test_leftovers_in_the_run_dir_are_not_kept(tmp_path: Path) -> None:
     assert list(run.iterdir()) == []
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["made", "there before"])
+def test_the_run_dir_is_one_launchers_until_it_is_undone(tmp_path: Path, *, there: bool) -> None:
+    """Else the one that ends late would take away what the next one has written."""
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+    before = snapshot(tmp_path)
+    first = write(spec(run / "config", b"first"), run_dir=run)
+    text = refused(spec(run / "config", b"second"), run_dir=run)
+    assert text == f"cannot use {run}: another launcher has not yet undone what it wrote"
+    assert (run / "config").read_bytes() == b"first"
+    first.undo()
+    second = write(spec(run / "config", b"second"), run_dir=run)
+    assert (run / "config").read_bytes() == b"second"
+    second.undo()
+    assert snapshot(tmp_path) == before
+
+
 def test_working_directory_that_is_gone_hinders_only_relative_paths(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

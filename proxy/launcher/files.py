@@ -6,6 +6,7 @@ removed again when empty; the run directory with all that is in it when it was m
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -93,6 +94,7 @@ class Files:
             except FileExistsError:
                 self._adopt_run_dir(path)
             else:
+                self._lock(path)
                 self._undo.append((path, lambda: _remove_tree(path)))
                 os.chmod(path, 0o700)  # a umask may have taken bits away
         except OSError as error:
@@ -105,11 +107,29 @@ class Files:
             status = os.fstat(fd)
             if status.st_uid != os.geteuid():
                 raise LaunchError("cannot use %s: it belongs to uid %d" % (path, status.st_uid))
+            self._lock(path)
             before = stat.S_IMODE(status.st_mode)
             os.fchmod(fd, 0o700)
         finally:
             os.close(fd)
         self._undo.append((path, lambda: os.chmod(path, before)))
+
+    def _lock(self, path: str) -> None:
+        """Have the directory alone until all is undone.
+
+        A launcher whose proxy was killed ends its upstream first and undoes its files then, while
+        the proxy's successor may be writing those of the next user to the same place.
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            text = "cannot use %s: another launcher has not yet undone what it wrote" % path
+            raise LaunchError(text) from None
+        except OSError:
+            pass  # a file system without locks
+        self._undo.append((path, lambda: os.close(fd)))
 
     def _make_parents(self, path: str) -> None:
         missing = []
