@@ -74,7 +74,8 @@ class Server:
         self._log = log
         self._run_dir = upstream.run_dir or _private_run_dir()
         key = settings.init.key
-        self._own_secrets = frozenset({key.get_secret_value()} if key is not None else ())
+        keys = (key, upstream.forward.key)
+        self._own_secrets = frozenset(each.get_secret_value() for each in keys if each is not None)
         log.mask = Redactor(self._own_secrets)
         self._preloaded: tuple[int, int] = (0, 0)  # modules: imported, of all
         self._stopping = Stopping(asyncio.get_running_loop())

@@ -97,6 +97,15 @@ async def test_a_refusal_of_the_upstream_is_told_without_values_and_can_be_retri
         assert (await proxy.init(BODY))[0] == 200
 
 
+async def test_the_upstreams_own_key_is_told_to_nobody(serve: Serve) -> None:
+    async with dormant() as upstream:
+        proxy = await serve(settings(upstream.port))
+        status, answer = await proxy.init({"env": {"TELL": "yes"}})
+        assert status == 500
+        assert "cannot take ***" in answer["error"]
+        assert OWN_KEY not in proxy.text
+
+
 async def test_a_wrong_key_for_the_upstream_is_told(serve: Serve) -> None:
     async with dormant() as upstream:
         proxy = await serve(settings(upstream.port, key="another"))

@@ -1,6 +1,7 @@
 """An upstream with a deferred init of its own, as the contract has it.
 
-python dormant.py --port N --key KEY        POST {"env": {"FAIL": …}} is answered 500
+python dormant.py --port N --key KEY        POST {"env": {"FAIL": …}} is answered 500 and
+                                            quotes the value, {"env": {"TELL": …}} the key
 GET /cut?N                                  the next N looks at its state are cut without an answer
 GET /cuts                                   how many of them are left
 """
@@ -41,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers.get("X-Init-API-Key") != self.key:
             self._send(401, {"detail": "wrong key"})
+        elif "TELL" in body.get("env", {}):
+            self._send(500, {"detail": f"cannot take {self.headers['X-Init-API-Key']}"})
         elif "FAIL" in body.get("env", {}):
             self._send(500, {"detail": f"cannot use {body['env']['FAIL']}"})
         else:
