@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy import __version__
-from proxy.early import remember_signals
+from proxy.early import ensure_standard_streams, remember_signals
 from proxy.errors import ProxyError, SettingsError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if argv is None:  # a process of its own
         remember_signals(arguments)
+        ensure_standard_streams()
     args = _read(arguments)
     try:
         return int(args.run(args))

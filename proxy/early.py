@@ -1,4 +1,4 @@
-"""Signals that come before there is a server to act on them.
+"""What cannot wait for the imports: signals, and the three descriptors everybody relies on.
 
 Importing takes a few tenths of a second. Until somebody catches it, SIGTERM is fatal to an ordinary
 process, and without any effect on PID 1, which then runs on until it is killed. So `serve`
@@ -9,7 +9,9 @@ This module is imported first: it must not import anything that takes time.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 # Either asks for an orderly shutdown.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -29,6 +31,16 @@ def _remember(number: int, _frame: object) -> None:
         # Asked twice, while something hangs: nothing was started, so nothing is left behind.
         raise SystemExit(0)
     _came.append(number)
+
+
+def ensure_standard_streams() -> None:
+    """Make 0, 1 and 2 exist: a socket of ours with such a number would get a child's output."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # None where there was none; typeshed does not know.
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def remembered_signals() -> list[int]:

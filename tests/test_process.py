@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
-from tests.harness import KEY, echo_settings
+from tests.harness import KEY, ROOT, clean_environment, echo_settings
 from tests.running import READY, activated, children_of, descendants_of, launcher_of, until_dead
 
 if TYPE_CHECKING:
@@ -120,3 +123,31 @@ async def test_descriptors_are_raised_for_the_proxy_and_not_for_the_upstream(
     assert resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE) == (4096, 4096)
     assert resource.prlimit(upstream, resource.RLIMIT_NOFILE) == (256, 4096)
     await proxy.logged(lambda line: line.get("hard_limit") == 4096)
+
+
+async def test_without_standard_descriptors_none_of_its_sockets_gets_such_a_number(
+    tmp_path: Path,
+) -> None:
+    settings = echo_settings(tmp_path)
+    path = tmp_path / "proxy.sock"
+    settings["listen"]["address"] = f"unix:{path}"
+    config = tmp_path / "proxy.json"
+    config.write_text(json.dumps(settings))
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"),
+        *(sys.executable, "-m", "proxy", "serve", "--config", str(config)),
+        cwd=ROOT, env=clean_environment(),
+    )  # fmt: skip
+    async with asyncio.timeout(20):
+        while not (path.exists() and children_of(process.pid)):
+            await asyncio.sleep(0.01)
+    connector = aiohttp.UnixConnector(str(path))
+    async with aiohttp.ClientSession("http://proxy", connector=connector) as session:
+        headers = {"X-Init-API-Key": KEY}
+        async with session.post("/api/init", json={}, headers=headers) as answer:
+            assert answer.status == 200
+    for pid in (process.pid, children_of(process.pid)[0]):
+        opened = Path(f"/proc/{pid}/fd")
+        assert {(opened / number).readlink() for number in "012"} == {Path(os.devnull)}
+    process.terminate()
+    assert await process.wait() == 0
