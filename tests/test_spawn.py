@@ -10,78 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import uvloop
 
-from proxy.activation.link import Link
-from proxy.activation.process import LauncherProcess
-from proxy.activation.spawn import SpawnStarter
 from proxy.errors import ActivationError, LauncherError
-from proxy.lifecycle.plan import Plan, PlannedFile
-from proxy.settings import UpstreamSettings
+from proxy.lifecycle.plan import PlannedFile
 from tests.launching import PATIENCE, alive, killed_afterwards, until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from proxy.activation.starter import Started
-
-
-class Running:
-    """A starter and the lines of its upstreams."""
-
-    def __init__(
-        self, directory: Path, environ: dict[str, str] | None = None, **upstream: Any
-    ) -> None:
-        self.lines: list[tuple[str, str]] = []
-        self.run_dir = directory / "run"
-        defaults = {
-            "url": f"http+unix://{directory / 'up.sock'}",
-            "command": [sys.executable],
-            "stop_grace": 20,
-        }
-        self.starter = SpawnStarter(
-            UpstreamSettings(**(defaults | upstream)),
-            on_output=lambda stream, line, _more: self.lines.append((stream, line)),
-            environ=dict(os.environ) if environ is None else environ,
-        )
-
-    @property
-    def launcher(self) -> int:
-        (pid,) = self.starter.owned_pids()
-        return pid
-
-    async def start(self, *argv: str, **fields: Any) -> Started:
-        defaults: dict[str, Any] = {
-            "cwd": None,
-            "base_env": {},
-            "base_unset": (),
-            "env": {},
-            "unset": (),
-            "files": (),
-            "run_dir": str(self.run_dir),
-            "secrets": frozenset(),
-        }
-        return await self.starter.start(Plan(argv=argv, **(defaults | fields)))
-
-    async def line(self, text: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while text not in [line for _, line in self.lines]:
-                await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def opened(directory: Path, **settings: Any) -> AsyncIterator[Running]:
-    running = Running(directory, **settings)
-    try:
-        await running.starter.open()
-        yield running
-    finally:
-        await running.starter.close()
+from tests.spawning import Running, opened
 
 
 async def life(tmp_path: Path) -> None:
@@ -292,50 +230,10 @@ async def test_close_is_safe_at_any_time(tmp_path: Path) -> None:
     await running.starter.close()
 
 
-def executable(path: Path, script: str) -> str:
-    path.write_text("#!/bin/sh\nfor last; do :; done\n" + script)
-    path.chmod(0o755)
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        "exit 1",
-        "echo no JSON >&$last; cat <&$last",
-        'echo \'{"event": "hello", "version": 2, "pid": 1}\' >&$last; cat <&$last',
-        "eval exec $last'>&-'; sleep 0",
-    ],
-    ids=["exits", "garbage", "other version", "hangs up"],
-)
-async def test_interpreter_that_cannot_run_the_launcher_gives_way_to_ours(
-    tmp_path: Path, script: str
-) -> None:
-    python = executable(tmp_path / "python3", script)
-    async with opened(tmp_path, command=[python, "-m", "server"]) as running:
-        assert (
-            Path(f"/proc/{running.launcher}/cmdline")
-            .read_bytes()
-            .startswith(sys.executable.encode() + b"\0")
-        )
-        assert (await (await running.start("true")).exited).code == 0
-
-
-async def test_interpreter_that_says_nothing_is_given_up(tmp_path: Path) -> None:
-    python = executable(tmp_path / "python3", "exec cat <&$last >/dev/null")
-    process = LauncherProcess(python, dict(os.environ), lambda _: None)
-    with pytest.raises(LauncherError, match=r"python3: no hello$"):
-        await process.connect(limit=0.05)
-    await process.end()
-    assert process.reaped
-    with pytest.raises(FileNotFoundError):
-        LauncherProcess("/no/such/python", {}, lambda _: None)
-
-
 PROXY = """
 import asyncio, os, sys
 from pathlib import Path
-from tests.test_spawn import Running
+from tests.spawning import Running
 
 async def main():
     running = Running(Path(sys.argv[1]))
@@ -401,45 +299,3 @@ async def test_nothing_is_started_while_another_server_has_the_port(tmp_path: Pa
         async with opened(tmp_path, url=url) as running:
             with pytest.raises(ActivationError, match="address is taken"):
                 await running.start("true")
-
-
-async def linked(on_event: Callable[[dict[str, Any]], None], said: bytes) -> Link:
-    """A link to a launcher that has said this and then gone."""
-    ours, theirs = socket.socketpair()
-    link = Link(on_event)
-    theirs.settimeout(PATIENCE)
-    await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
-    with theirs:
-        await asyncio.to_thread(theirs.sendall, said)
-    return link
-
-
-async def test_a_flood_of_lines_leaves_turns_of_the_loop_to_others() -> None:
-    taken: list[int] = []
-    seen: list[int] = []
-
-    def on_event(event: dict[str, Any]) -> None:
-        taken.append(event["number"])
-        if len(taken) == 1:
-            asyncio.get_running_loop().call_soon(lambda: seen.append(len(taken)))
-
-    said = b"".join(b'{"event":"output","number":%d}\n' % number for number in range(5000))
-    link = await linked(on_event, said)
-    async with asyncio.timeout(PATIENCE):
-        await link.closed
-    assert taken == list(range(5000))
-    assert seen[0] < 100
-
-
-@pytest.mark.parametrize(
-    "nonsense", [b"7", b"[]", b"null", b"{}", b"nonsense", b'{"event":{}}', b"[" * 100_000]
-)
-async def test_nonsense_from_a_launcher_ends_the_link_or_is_ignored(nonsense: bytes) -> None:
-    def on_event(event: dict[str, Any]) -> None:
-        events.append(event["name"])
-
-    events: list[str] = []
-    link = await linked(on_event, nonsense + b'\n{"event":"e","name":"last"}\n')
-    async with asyncio.timeout(PATIENCE):
-        await link.closed
-    assert events in ([], ["last"])

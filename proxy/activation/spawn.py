@@ -19,10 +19,11 @@ from proxy.activation.interpreter import interpreters
 from proxy.activation.messages import command_fields, start_fields, without
 from proxy.activation.preloading import preload_message
 from proxy.activation.process import LauncherProcess
+from proxy.activation.runs import Runs
 from proxy.activation.starter import Exit, Started
 from proxy.activation.tasks import cancel, failed
-from proxy.activation.vacancy import ensure_vacant
-from proxy.errors import ActivationError, LauncherError
+from proxy.activation.vacancy import ensure_vacant, vacate
+from proxy.errors import LauncherError
 from proxy.lifecycle.plan import PROXY_OWN
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ logger = logging.getLogger(__name__)
 
 # Seconds over the grace for a stop to be answered: twice 5 s for the killed to go, then the files.
 _STOP_MARGIN: Final = 20.0
-# Seconds for a recording's upstream to die, and between two looks.
-_VACATE_LIMIT: Final = 5.0
-_VACATE_POLL: Final = 0.02
 _NOTHING_PRELOADED: Final = "nothing is preloaded"
 
 
@@ -76,15 +74,14 @@ class SpawnStarter:
         self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._launcher: Launcher | None = None
-        self._running: dict[int, asyncio.Future[Exit]] = {}
-        self._ended_early: dict[int, Exit] = {}
+        self._runs = Runs()
         self.found: Found | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 
     def __repr__(self) -> str:
         pid = self._launcher.pid if self._launcher is not None else None
-        return f"<SpawnStarter launcher={pid} running={list(self._running)}>"
+        return f"<SpawnStarter launcher={pid} running={list(self._runs)}>"
 
     def owned_pids(self) -> frozenset[int]:
         """Children of the proxy that are waited for here and nowhere else."""
@@ -113,9 +110,9 @@ class SpawnStarter:
         """
         await self.open()
         if self._upstream.preload.modules == "auto":
-            await self._end_recording()
+            await vacate(self._upstream.url, self._end_recording)
         await ensure_vacant(self._upstream.url)
-        self._ended_early.clear()
+        self._runs.begin()
         self._plan, self._standing = plan, leftovers.standing(plan)
         answer = await self._call("start", **self._start_fields(plan))
         pid = answer["pid"]
@@ -123,18 +120,8 @@ class SpawnStarter:
 
     async def _end_recording(self) -> None:
         """A launcher that has been replaced records anew, with an upstream at the same address."""
-        deadline = asyncio.get_running_loop().time() + _VACATE_LIMIT
-        while True:
-            await self._call("hasten")
-            await self._call("stop", grace=0)  # sweeps what the recording has started
-            try:
-                await ensure_vacant(self._upstream.url)
-            except ActivationError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(_VACATE_POLL)
-            else:
-                return
+        await self._call("hasten")
+        await self._call("stop", grace=0)  # sweeps what the recording has started
 
     async def hasten(self) -> None:
         """Somebody waits for `warmed`: what takes longer than a cold start is given up."""
@@ -234,7 +221,7 @@ class SpawnStarter:
         """See the launcher's end, and let nothing of its upstream outlive it."""
         await asyncio.shield(launcher.link.closed)
         # The kernel has killed the leader (PDEATHSIG). Its group keeps its number while it lives.
-        for pid in self._running:
+        for pid in self._runs:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         how = await launcher.wait()
@@ -249,10 +236,7 @@ class SpawnStarter:
     def _lose(self, reason: str) -> None:
         logger.error("launcher lost", extra={"reason": reason})
         exit_ = Exit(code=128 + signal.SIGKILL, reason=f"was killed because {reason}")
-        for exited in self._running.values():
-            if not exited.done():
-                exited.set_result(exit_)
-        self._running.clear()
+        self._runs.lose(exit_)
         self._warm(reason)
         if not self.lost.done():
             self.lost.set_result(reason)
@@ -285,7 +269,7 @@ class SpawnStarter:
             case "output":
                 self._on_output(message["stream"], message["line"], message.get("more", False))
             case "exit":
-                self._ended(message)
+                self._runs.ended(message)
             case "warming" if self._on_warming is not None:
                 self._on_warming(message["done"], message["total"])
             case "warm":
@@ -304,24 +288,8 @@ class SpawnStarter:
             case "recorded" if self._records is not None and not self._records.done():
                 self._records.set_result((message["plan"], message["why"]))
 
-    def _ended(self, message: dict[str, Any]) -> None:
-        pid = message["pid"]
-        exit_ = Exit(code=message["code"], reason=message["reason"], tail=message["tail"])
-        exited = self._running.pop(pid, None)
-        if exited is None:
-            # The answer to `start` has been read but not yet acted on.
-            self._ended_early[pid] = exit_
-        elif not exited.done():
-            exited.set_result(exit_)
-
     def _exited(self, pid: int) -> asyncio.Future[Exit]:
-        exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        early = self._ended_early.pop(pid, None)
-        if early is None:
-            self._running[pid] = exited
-        else:
-            exited.set_result(early)
-        return exited
+        return self._runs.exited(pid)
 
     def _warm(self, why_not: str | None) -> None:
         if not self.warmed.done():

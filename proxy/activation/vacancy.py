@@ -17,10 +17,15 @@ from proxy.errors import ActivationError
 from proxy.settings import TcpAddress
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from proxy.settings import ServerUrl
 
 # Seconds. On loopback a connection is made or refused at once; what is silent serves nobody.
 _LIMIT: Final = 1.0
+# Seconds for whoever is ended to be gone, and between two looks.
+_VACATE_LIMIT: Final = 5.0
+_VACATE_POLL: Final = 0.02
 
 
 async def ensure_vacant(url: ServerUrl) -> None:
@@ -42,6 +47,24 @@ async def ensure_vacant(url: ServerUrl) -> None:
     raise ActivationError(
         f"cannot start the upstream: its address is taken, {owner} listens at {url}"
     )
+
+
+async def vacate(url: ServerUrl, end: Callable[[], Awaitable[None]]) -> None:
+    """End what is known to be at the address by `end()`, until nobody is there.
+
+    Raises `ActivationError` when somebody stays.
+    """
+    deadline = asyncio.get_running_loop().time() + _VACATE_LIMIT
+    while True:
+        await end()
+        try:
+            await ensure_vacant(url)
+        except ActivationError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(_VACATE_POLL)
+        else:
+            return
 
 
 def _owner(sock: socket.socket) -> str:

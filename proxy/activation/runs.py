@@ -1,0 +1,53 @@
+"""The upstreams that a launcher has started, and how each has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from proxy.activation.starter import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Runs:
+    """By pid. The launcher's word of an end may come before its answer to the start is acted on."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, asyncio.Future[Exit]] = {}
+        self._ended_early: dict[int, Exit] = {}
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._running)
+
+    def begin(self) -> None:
+        """A start is about to be asked for: pids that ended before it are other processes'."""
+        self._ended_early.clear()
+
+    def exited(self, pid: int) -> asyncio.Future[Exit]:
+        """What will tell how the upstream `pid`, just started, ends."""
+        exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        early = self._ended_early.pop(pid, None)
+        if early is None:
+            self._running[pid] = exited
+        else:
+            exited.set_result(early)
+        return exited
+
+    def ended(self, message: dict[str, Any]) -> None:
+        """The launcher says that one has ended."""
+        pid = message["pid"]
+        exit_ = Exit(code=message["code"], reason=message["reason"], tail=message["tail"])
+        exited = self._running.pop(pid, None)
+        if exited is None:
+            self._ended_early[pid] = exit_
+        elif not exited.done():
+            exited.set_result(exit_)
+
+    def lose(self, exit_: Exit) -> None:
+        """All have ended with their launcher."""
+        for exited in self._running.values():
+            if not exited.done():
+                exited.set_result(exit_)
+        self._running.clear()
