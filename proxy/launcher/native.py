@@ -35,9 +35,14 @@ _C_LIBRARY = (
     *("HOME", "PATH", "TMPDIR", "IFS", "COLUMNS", "POSIX", "POSIXLY_CORRECT", "DATEMSK"),
     *("MSGVERB", "SEV_LEVEL", "OUTPUT_CHARSET", "CHARSET", "GETCONF_DIR", "ARGP_HELP_FMT"),
 )
+_PYTHON = re.compile(r"^(libpython3|python3?(\.\d+)?$)")
+# Interpreters that are made to run anywhere have the libraries of their modules inside, SQLite
+# among them, and these read more.
+_INSIDE = b"\0SQLITE_TMPDIR\0"
+_C = r"^(lib(c|m|pthread|dl|rt|gcc_s)(-[\d.]+)?\.so|ld-linux|ld-musl)"
 _KNOWN = (
-    (re.compile(r"^(libpython3|python3?(\.\d+)?$)"), ("PATH", "HOME", "TERM")),
-    (re.compile(r"^(libc|ld-linux|libm|libpthread|libdl|librt|libgcc_s|ld-musl)\b"), _C_LIBRARY),
+    (_PYTHON, ("PATH", "HOME", "TERM")),
+    (re.compile(_C), _C_LIBRARY),
     (re.compile(r"^lib(crypto|ssl)\."), ("HOME", "RANDFILE", "CTLOG_FILE", "QLOGDIR")),
     (re.compile(r"^libstdc\+\+"), ("GLIBCXX_FORCE_NEW", "GLIBCPP_FORCE_NEW")),
 )
@@ -94,8 +99,13 @@ def _known(path: str) -> tuple[str, ...] | None:
     """The names that a well-known library reads; None: it has to be searched."""
     for pattern, names in _KNOWN:
         if pattern.match(os.path.basename(path)):
-            return names
+            return None if pattern is _PYTHON and _contains(path, _INSIDE) else names
     return None
+
+
+def _contains(path: str, text: bytes) -> bool:
+    with _content(path) as content:
+        return _has(content, text)
 
 
 def _reads(path: str) -> bool:
