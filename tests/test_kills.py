@@ -106,7 +106,8 @@ APART = {
     "warming": {"proxy": "dormant", "forkserver": "dormant", "launcher": "dormant"},
     "waiting": {"proxy": "dormant", "forkserver": "ready", "launcher": "ready"},
     "dormant": {"proxy": "dormant", "forkserver": "dormant", "launcher": "dormant"},
-    "starting": {"proxy": "ready", "forkserver": "ready", "launcher": "dormant"},
+    # Whether the launcher had been told to start before the proxy was killed, nobody can say.
+    "starting": {"proxy": "ready or dormant", "forkserver": "ready", "launcher": "dormant"},
     "probing": {"proxy": "ready", "forkserver": "ready", "launcher": "dormant"} | AGENT_LOST,
     "undoing": {"proxy": "dormant", "forkserver": "dormant", "launcher": "dormant"} | AGENT_LOST,
     "ready": {"proxy": "ready", "forkserver": "ready", "launcher": "ready", "agent": "ready"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,37 @@ async def test_a_claim_takes_one_ready_pod_and_makes_it_the_users(
         assert (await pod.get("/api/env"))[1]["GREETING"] == "hello"
     finally:
         await cluster.stop()
+
+
+KUBECTL = """#!/bin/sh
+# Answers as the columns of claim.sh are; of the two that are Ready somebody else has taken one.
+case $1 in
+get) printf '%s\\n' 'warming 5 127.0.0.1 False' 'lost 6 127.0.0.1 True' 'free 7 127.0.0.1 True' ;;
+patch) [ "$3" = free ] && printf '%s' "$7" >"$TAKEN" ;;
+esac
+"""
+
+
+async def test_the_shells_claim_does_the_same(serve: Serve, tmp_path: Path) -> None:
+    pod = await serve()
+    kubectl, taken = tmp_path / "kubectl", tmp_path / "taken"
+    kubectl.write_text(KUBECTL)
+    kubectl.chmod(0o755)
+    url = f"http://127.0.0.1:{pod.url.rpartition(':')[2]}"
+    process = await asyncio.create_subprocess_exec(
+        "sh", str(DEPLOY / "claims" / "claim.sh"), "claim-1",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env=clean_environment(
+            PATH=f"{tmp_path}:{os.environ['PATH']}", TAKEN=str(taken),
+            AGENT_PORT=url.rpartition(":")[2], OH_SECRET_KEY=KEY,
+        ),
+    )  # fmt: skip
+    out, _ = await process.communicate(b'{"env": {"GREETING": "hello"}}')
+    assert (await process.wait(), out.decode().strip()) == (0, url)
+    patch = json.loads(taken.read_text())["metadata"]
+    assert patch["resourceVersion"] == "7"
+    assert patch["labels"]["deferred-init/claim"] == "claim-1"
+    assert (await pod.get("/api/env"))[1]["GREETING"] == "hello"
 
 
 async def test_an_empty_pool_is_said(tmp_path: Path) -> None:
