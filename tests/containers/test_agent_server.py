@@ -18,6 +18,7 @@ from tests.containers.pods import REAL, Pod
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.containers.conftest import Run
     from tests.containers.podman import Container
 
 pytestmark = [pytest.mark.containers, pytest.mark.real, pytest.mark.timeout(300)]
@@ -92,6 +93,18 @@ def test_the_pods_end_is_orderly(overlay: str, plan: str) -> None:
         assert pod.agent.wait() == 0
         assert pod.proxy.wait() == 0
         assert '"stopped"' in pod.proxy.logs()
+
+
+def test_the_image_with_the_proxy_on_top_needs_nothing_but_a_key(run: Run) -> None:
+    pod = run("--env", f"OH_SECRET_KEY={KEY}", image=AGENT_WARM_IMAGE)
+    pod.until("/ready", patience=BOOT)
+    assert pod.init({"session_api_keys": [USER]}) == (200, {"state": "ready", "error": None})
+    assert pod.request("GET", "/api/init?details=true")[1]["start"] == {"kind": "warm", "why": None}
+    assert pod.request("GET", SEARCH)[0] == 401
+    assert pod.request("GET", SEARCH, X_Session_API_Key=USER)[0] == 200
+    assert pod.inspect()["Config"]["User"] == "10001:10001"
+    podman("stop", "--time", "50", pod.name)
+    assert pod.wait() == 0
 
 
 def killed(container: Container) -> None:
