@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.lifecycle.gate import Verdict
+from proxy.settings import TcpAddress
 from tests.raw.loops import both_loops
 from tests.raw.peers import get, message, pair, settle
 
@@ -167,3 +169,32 @@ async def test_request_that_comes_while_draining_is_turned_away() -> None:
         await upstream.send(OK)
         assert await busy.rest() == OK
         await draining
+
+
+@both_loops
+async def test_upstream_that_accepts_nobody_is_504_in_time() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        with socket.create_connection(address):  # all that the queue takes
+            async with pair(dial=TcpAddress(*address), connect_timeout=0.2) as p:
+                client = await p.sent(get(b"/"))
+                answer = await client.rest()
+                assert answer.startswith(b"HTTP/1.1 504 ")
+                assert b"cannot connect to the upstream within 0.2 s" in answer
+                assert not p.relay._dials
+
+
+@both_loops
+async def test_client_that_leaves_while_its_upstream_is_dialled_stops_the_dial() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        with socket.create_connection(address):
+            async with pair(dial=TcpAddress(*address)) as p:
+                client = await p.sent(get(b"/"))
+                await settle(lambda: p.relay._dials)
+                client.close()
+                await settle(lambda: not p.relay._dials and not p.relay.open_connections)

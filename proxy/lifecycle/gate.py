@@ -23,6 +23,12 @@ class Verdict(enum.Enum):
     CLOSE = "close"  # 503, and the connection ends: shutting down
 
 
+# Every request is judged, and a member looked up in its class costs more than all the rest.
+_DRAINING: Final = State.DRAINING
+_READY: Final = State.READY
+_RELAY: Final = Verdict.RELAY
+
+
 def decide(
     state: State,
     target: bytes,
@@ -38,8 +44,8 @@ def decide(
     path = target.partition(b"?")[0]
     if path in CONTROL_PATHS:
         return Verdict.CONTROL
-    if state is State.DRAINING:
+    if state is _DRAINING:
         return Verdict.CLOSE
-    if state is State.READY or path in open_paths:
-        return Verdict.RELAY
+    if state is _READY or path in open_paths:
+        return _RELAY
     return Verdict.HOLD if hold and state is State.INITIALIZING else Verdict.REFUSE

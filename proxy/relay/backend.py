@@ -26,11 +26,12 @@ _UNREAD: Final = 4 * 1024 * 1024  # more than a socket buffers
 class Backend(Follower):
     """One exchange at a time: `begin`, `write` the request, then the client hears how it ends."""
 
-    __slots__ = ("_queue", "_queued", "_transport", "control", "dial")
+    __slots__ = ("_queue", "_queued", "_transport", "control", "deadline", "dial", "slot")
 
     def __init__(self, client: Client, *, control: bool) -> None:
         super().__init__(client)
         self.control = control
+        self.deadline = self.slot = 0  # the wheel's: until when the connection must be made
         self.dial: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._queue: list[bytes] = []  # written before the connection was made
@@ -62,8 +63,7 @@ class Backend(Follower):
     def close(self, *, at_once: bool) -> None:
         """Let go, quietly: the client hears nothing of it. `at_once` also drops what is unsent."""
         self.stage = GONE
-        if self.dial is not None:
-            self.dial.cancel()
+        self._stop_dialling()
         if self._transport is None:
             return
         if at_once:
@@ -77,8 +77,21 @@ class Backend(Follower):
             reset_on_close(self._transport)
         self.close(at_once=reset)
 
+    def expired(self) -> None:
+        """The wheel: nobody has accepted the connection."""
+        self._stop_dialling()
+        seconds = self.client.relay.limits.connect_timeout
+        self.refused(504, f"cannot connect to the upstream within {seconds:g} s")
+
+    def _stop_dialling(self) -> None:
+        if self.dial is not None:
+            self.dial.cancel()
+            self.dial = None
+            self.client.relay.wheel.forget(self)
+
     def refused(self, status: int, detail: str) -> None:
         """The connection could not be made."""
+        self._stop_dialling()
         if self.stage != GONE:
             self.stage = GONE
             self.client.failed(status, detail)
@@ -88,6 +101,7 @@ class Backend(Follower):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
         self.dial = None
+        self.client.relay.wheel.forget(self)
         if self.stage == GONE:
             transport.abort()
             return

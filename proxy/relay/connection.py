@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from proxy.relay.head import RequestHead
     from proxy.relay.relay import Relay
 
+_RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks
 _FOR_UPSTREAM: Final = frozenset({Verdict.RELAY, Verdict.HOLD})
 
 
@@ -121,7 +122,7 @@ class Client(Unserved):
         relay = self.relay
         if relay.admits is not None and verdict in _FOR_UPSTREAM and not relay.admits(head):
             verdict = Verdict.UNAUTHORIZED
-        if verdict is Verdict.RELAY:
+        if verdict is _RELAY:
             backend = self._upstream
             if backend is None:
                 backend = self._upstream = relay.open(Backend(self, control=False))
@@ -133,7 +134,7 @@ class Client(Unserved):
             return self.turn_away(verdict, head, rest)
         self._active = backend
         backend.begin(head)
-        upstream = verdict is Verdict.RELAY
+        upstream = verdict is _RELAY
         out = head.forward(self.forwarding, self.request_id, upstream=upstream)
         if self._body is None:
             self.state = WAIT

@@ -7,7 +7,7 @@ through `told`, once.
 
 from __future__ import annotations
 
-import os
+import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ class Exchange(Endpoint):
     def made_id(self) -> bytes:
         """An id that no other request has: random for the connection, then counted."""
         if not self._stem:
-            self._stem = os.urandom(8).hex().encode()
+            self._stem = b"%016x" % random.getrandbits(64)
         self._made = made = self._made + 1
         return b"%b-%x" % (self._stem, made)
 

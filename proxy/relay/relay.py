@@ -87,10 +87,12 @@ class Relay:
         self._loop = loop = loop or asyncio.get_running_loop()
         # Late by at most a fifth of the shortest timeout, and never woken more than twice a second
         # for the sake of the usual ones.
-        resolution = min(0.5, limits.head_timeout / 5, limits.idle_timeout / 5)
+        shortest = min(limits.head_timeout, limits.idle_timeout, limits.connect_timeout)
+        resolution = min(0.5, shortest / 5)
         self.wheel = wheel = Wheel(loop, resolution)
         self.head_ticks = wheel.ticks(limits.head_timeout)
         self.idle_ticks = wheel.ticks(limits.idle_timeout)
+        self.connect_ticks = wheel.ticks(limits.connect_timeout)
         self.linger_ticks = wheel.ticks(LINGER_SECONDS)
         self.flush_ticks = wheel.ticks(FLUSH_SECONDS)
         self.draining = False
@@ -188,15 +190,13 @@ class Relay:
         backend.dial = task = self._loop.create_task(work)
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
+        if not backend.control:
+            self.wheel.arm(backend, self.connect_ticks)
         return backend
 
     async def _open_upstream(self, backend: Backend) -> None:
         try:
-            async with asyncio.timeout(self.limits.connect_timeout):
-                await self._connect(backend)
-        except TimeoutError:
-            seconds = self.limits.connect_timeout
-            backend.refused(504, f"cannot connect to the upstream within {seconds:g} s")
+            await self._connect(backend)
         except OSError as error:
             why = error.strerror if error.errno else None
             backend.refused(502, f"cannot connect to the upstream: {why or 'no address answers'}")
