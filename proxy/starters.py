@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.activation.orphans import end_orphans
 from proxy.activation.spawn import SpawnStarter
 from proxy.errors import ActivationError
+from proxy.launcher import place
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.files import Files
 from proxy.launcher.spec import FileSpec
@@ -76,12 +77,15 @@ class SharedFiles:
             raise ActivationError(str(error)) from None
 
     def clear(self, paths: list[str], run_dir: str) -> None:
-        """Remove what a proxy that was killed has left: its own files, and the directory if empty.
+        """Undo what a proxy that was killed has left: its own files, and the directory if empty.
 
-        Nothing else: the directory is the operator's choice.
+        Nothing else: the directory is the operator's choice, and what stood at a path comes back.
         """
         for path in paths:
             with contextlib.suppress(OSError):
-                Path(path).unlink()
+                if os.path.lexists(place.hidden(path, "old")):
+                    place.put_back(path)
+                else:
+                    place.remove(path)
         with contextlib.suppress(OSError):
             Path(run_dir).rmdir()

@@ -138,6 +138,29 @@ async def test_a_proxy_that_restarts_undoes_what_the_killed_one_delivered(
         assert (await environment(again))["GREETING"] == "anew"
 
 
+async def test_a_killed_proxys_successor_puts_back_what_the_operator_had(
+    serve: Serve, tmp_path: Path
+) -> None:
+    own = tmp_path / "app.json"
+    own.write_text("the operator's")
+    mapping = {
+        "fields": {"web_url": {"file": "app"}},
+        "files": {"app": {"path": str(own)}},
+    }
+    chosen = settings(tmp_path)
+    chosen["upstream"] |= {"profile": "none", "mapping": mapping}
+    async with agent(tmp_path).running() as container:
+        proxy = await serve(chosen)
+        assert (await proxy.init({"web_url": "http://users.example"}))[0] == 200
+        assert "users.example" in own.read_text()
+        proxy.process.kill()
+        await proxy.ended()
+        again = await serve(chosen)
+        await container.starts(2)
+        assert await again.state() == "dormant"
+        assert own.read_text() == "the operator's"
+
+
 RELOADS = """
 import runpy, signal, sys
 told = []
