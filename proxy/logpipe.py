@@ -49,9 +49,8 @@ class PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self._line(record)
-        except Exception:  # noqa: BLE001  as every handler: a log call never fails
-            self.handleError(record)
-            return
+        except Exception as error:  # noqa: BLE001  as every handler: a log call never fails
+            line = self._line(_instead_of(record, error))
         with self._changed:
             if not self._queue:
                 line = self._write_now(line)
@@ -120,3 +119,13 @@ class PipeHandler(logging.Handler):
 
     def __repr__(self) -> str:
         return f"<PipeHandler {self._descriptor} queued={self._size} dropped={self._dropped}>"
+
+
+def _instead_of(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
+    """For one that cannot be formatted: what logging itself would print is its message, unmasked."""
+    told = logging.LogRecord(
+        __name__, logging.ERROR, __file__, 0, "cannot format a log record", None, None
+    )
+    told.origin = f"{record.filename}:{record.lineno}"
+    told.fault = type(error).__name__
+    return told

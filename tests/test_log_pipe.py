@@ -193,3 +193,14 @@ async def test_a_proxy_whose_log_nobody_reads_ends(serve: Serve) -> None:
     stderr_of(proxy).resume_reading()
     assert ended[0]
     assert await proxy.ended() == 0
+
+
+def test_a_record_that_cannot_be_formatted_does_not_show_itself(
+    pipe: Pipe, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Logging's own complaint quotes the message, before anything is masked in it."""
+    record = {"msg": "the key is s-1234567 and %d", "args": ("no number",), "levelname": "INFO"}
+    pipe.handler.handle(logging.makeLogRecord(record))
+    assert pipe.read("cannot format a log record") == ["cannot format a log record"]
+    shown = capfd.readouterr()
+    assert "s-1234567" not in shown.out + shown.err
