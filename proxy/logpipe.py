@@ -122,7 +122,7 @@ class PipeHandler(logging.Handler):
 
 
 def _instead_of(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
-    """For one that cannot be formatted: what logging itself would print is its message, unmasked."""
+    """For one that cannot be formatted: of it logging itself would print the message, unmasked."""
     told = logging.LogRecord(
         __name__, logging.ERROR, __file__, 0, "cannot format a log record", None, None
     )
