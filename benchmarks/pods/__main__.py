@@ -122,15 +122,22 @@ def resources(overlay: str, agent: Agent, plan: str) -> dict[str, dict[str, floa
             found[name]["processor for a claim"] = group.processor_time() - before[name]
         time.sleep(QUIET)
         note("ready")
-        with ExitStack() as stack:
-            pid = pod.proxy.pid
-            for _ in range(CONNECTIONS):
-                connection = pod.proxy.connection(pid)
-                stack.callback(connection.close)
-                connection.request("GET", "/alive")
-                connection.getresponse().read()
+        with many_connections(pod):
             note(f"with {CONNECTIONS} connections")
     return found
+
+
+@contextmanager
+def many_connections(pod: Pod) -> Iterator[None]:
+    """Kept alive, each after one request that was relayed."""
+    with ExitStack() as stack:
+        pid = pod.proxy.pid
+        for _ in range(CONNECTIONS):
+            connection = pod.proxy.connection(pid)
+            stack.callback(connection.close)
+            connection.request("GET", "/alive")
+            connection.getresponse().read()
+        yield
 
 
 def found_at_rest(groups: dict[str, ControlGroup], found: dict[str, dict[str, float]]) -> None:
