@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.launching import Launcher, encoded
@@ -73,6 +73,20 @@ modules = st.lists(
 some_names = st.sets(st.sampled_from(NAMES), max_size=2)
 
 
+def out_of_turn(modules: list[tuple[str, str, str]], preloaded: set[int]) -> bool:
+    """Whether a module sets a name before one that the program imports earlier can miss it.
+
+    The order of imports is the preload list's: this is what it means to leave out the earlier one.
+    Nothing that is delivered is concerned, for then the start is cold.
+    """
+    return any(
+        "setdefault" in source and earlier not in preloaded and modules[earlier][1] == name
+        for number, (source, name, _) in enumerate(modules)
+        if number in preloaded
+        for earlier in range(number)
+    )
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     modules=modules,
@@ -91,6 +105,7 @@ def test_a_warm_start_shows_what_a_cold_start_shows(
     removed: set[str],
     files: set[str],
 ) -> None:
+    assume(not out_of_turn(modules, preloaded))
     home = Path(tempfile.mkdtemp(prefix="property-"))
     try:
         names = [f"mod_{number}" for number in range(len(modules))]
