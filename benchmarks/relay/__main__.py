@@ -37,11 +37,21 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def noted(report: Report, path: Path | None) -> Report:
+    """The report, together with what is in the file; written after every part, lest it be lost."""
+    if path is None:
+        return report
+    together = Report.read(path).updated(report) if path.exists() else report
+    together.write(path)
+    return together
+
+
 def main() -> int:
     options = parsed()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     wanted = options.parts.split(",")
+    report = Report({}, {})
     with contextlib.ExitStack() as stack:
         bench = Bench(
             Path(stack.enter_context(tempfile.TemporaryDirectory())),
@@ -50,16 +60,17 @@ def main() -> int:
             rounds=options.rounds,
             seconds=options.seconds,
         )
+        versions = contenders.versions(bench.chosen.values())
         for part in PARTS:
             if part.__name__ in wanted:
                 print(f"{part.__name__} …", file=sys.stderr)
                 part(bench)
-    report = Report(bench.measures, contenders.versions(bench.chosen.values()))
-    if options.json:
-        if options.json.exists():
-            report = Report.read(options.json).updated(report)
-        report.write(options.json)
+                report = noted(Report(bench.measures, versions), options.json)
     print(report)
+    print(
+        f"{bench.disturbed} samples were disturbed by other guests of the host, and taken again; "
+        f"of one that counts, at most {bench.stolen:.0%} was lost to them"
+    )
     return int(options.check and report.missed)
 
 

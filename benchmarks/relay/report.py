@@ -133,8 +133,9 @@ class Report:
         return self
 
     def write(self, path: Path) -> None:
+        kernel = platform.release().partition("-")[0]
         data = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {kernel}",
             "versions": self.versions,
             "measures": [asdict(measure) for measure in self.measures.values()],
         }

@@ -96,8 +96,10 @@ class Upstream(asyncio.Protocol):
 async def main() -> None:
     loop = asyncio.get_running_loop()
     await loop.create_server(Upstream, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+    due = loop.time()
     while True:
-        await asyncio.sleep(INTERVAL)
+        due += INTERVAL  # from the last one's due time, so that none is lost to lateness
+        await asyncio.sleep(due - loop.time())
         event = b"data: %d\n\n" % time.monotonic_ns()
         for listener in Upstream.listeners:
             listener.write(b"%x\r\n%b\r\n" % (len(event), event))
