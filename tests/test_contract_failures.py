@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import KEY, echo_settings
+from tests.harness import ECHO, KEY, echo_settings
 from tests.running import READY, SESSION_KEY, activated, exit_upstream, until_dead
 
 if TYPE_CHECKING:
@@ -46,6 +47,27 @@ async def test_upstream_that_cannot_be_started_is_named(serve: Serve) -> None:
     assert status == 500
     assert "/nonexistent/agent-server" in body["error"]
     assert (await proxy.get("/api/init"))[1]["state"] == "dormant"
+
+
+async def test_one_deadline_holds_for_warming_and_start_together(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Each takes three quarters of it; whichever is slower than planned makes it no less late."""
+    (tmp_path / "slow.py").write_text("import time; time.sleep(1.5)")
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import runpy, time; time.sleep(1.5); runpy.run_path({str(ECHO)!r}, run_name='__main__')"
+    )
+    settings = echo_settings(
+        tmp_path,
+        command=[sys.executable, str(program), "--unix", str(tmp_path / "up.sock")],
+        preload={"modules": ["slow"]},
+    )
+    settings["init"]["timeout"] = 2
+    proxy = await serve(settings)
+    status, body = await proxy.init({})
+    assert status == 504
+    assert body["state"] == "dormant"
 
 
 async def test_init_deadline_is_504_and_undone(serve: Serve, tmp_path: Path) -> None:

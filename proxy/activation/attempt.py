@@ -30,7 +30,7 @@ class Ready(Protocol):
 class Attempts:
     """Attempts, one after the other, and what they tell of themselves (`progress`).
 
-    `timeout` is the deadline in seconds of one; `mask` makes the upstream's own words fit to be
+    `timeout` is what an activation has in seconds; `mask` makes the upstream's own words fit to be
     shown; `on_phase` hears of each phase that begins.
     """
 
@@ -53,15 +53,15 @@ class Attempts:
         """Begin to count anew for another user, except the attempts."""
         self.progress = Progress(self.progress.on_phase, attempt=self.progress.attempt)
 
-    async def make(self, plan: Plan) -> Started:
+    async def make(self, plan: Plan, due: float) -> Started:
         """Start the upstream and await its readiness. Raises `ActivationError`.
 
-        Only when time was up is it down again then.
+        `due` is the deadline by the loop's clock. Only when time was up is it down again then.
         """
         self.progress.attempt += 1
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout_at(due):
                 started = await self._bring_up(plan)
         except TimeoutError:
             why = self._probe.last_failure or "the upstream was not started"

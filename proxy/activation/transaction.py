@@ -159,18 +159,24 @@ class Activator:
 
     # One activation
 
+    def _due(self) -> float:
+        """When an activation that begins at this moment must be over, by the loop's clock."""
+        return asyncio.get_running_loop().time() + self._timeout
+
     async def _activation(self, plan: Plan) -> None:
-        await self._accept(plan)
+        due = self._due()  # of the whole, however much of it warming takes
+        await self._accept(plan, due)
         try:
-            await self._attempt(plan)
+            await self._attempt(plan, due)
         except ActivationError as error:
             await self._give_up(str(error))
             raise
 
     async def _unasked(self, plan: Plan) -> None:
-        await self._accept(plan)
+        due = self._due()
+        await self._accept(plan, due)
         try:
-            await self._attempt(plan)
+            await self._attempt(plan, due)
         except ActivationError as error:
             if self._on_exit == "restart":
                 await self._restart(plan, str(error))
@@ -180,12 +186,12 @@ class Activator:
             end = self.progress.last_exit
             self._on_fatal(end.code if end is not None and end.code else 1)
 
-    async def _accept(self, plan: Plan) -> None:
+    async def _accept(self, plan: Plan, due: float) -> None:
         # Warming: accepted already (nobody else can be), begun when the fork server is warm.
         taken = self._taken
         first: list[asyncio.Future[Any]] = [taken, self._starter.warmed]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout_at(due):
                 await self._starter.hasten()
                 await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
@@ -207,9 +213,9 @@ class Activator:
             raise asyncio.CancelledError
         self._lifecycle.apply(event, error)
 
-    async def _attempt(self, plan: Plan) -> None:
-        """Start and probe under the deadline, then be ready. Raises `ActivationError`."""
-        started = await self._attempts.make(plan)
+    async def _attempt(self, plan: Plan, due: float) -> None:
+        """Start and probe until `due`, then be ready. Raises `ActivationError`."""
+        started = await self._attempts.make(plan, due)
         self._apply(Event.UPSTREAM_READY)
         self._watch(plan, started)
 
@@ -273,7 +279,7 @@ class Activator:
                 self.progress.enter("backoff")
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 self.progress.restarts += 1
-                await self._attempt(plan)
+                await self._attempt(plan, self._due())
             except ActivationError as failed:
                 error = str(failed)
                 logger.error("restart failed", extra={"error": error})  # noqa: TRY400  the error's own text is the report
