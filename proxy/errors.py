@@ -88,3 +88,7 @@ class ActivationTimeoutError(ActivationError):
 
 class LauncherError(ActivationError):
     """The launcher is gone, refused a command or broke the protocol."""
+
+
+class LauncherGoneError(LauncherError):
+    """The launcher's connection ended before it had answered."""

@@ -9,7 +9,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from proxy.errors import LauncherError
+from proxy.errors import LauncherError, LauncherGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class Link(asyncio.Protocol):
             self._received(self._lines.popleft())
         for reply in self._calls.values():
             if not reply.done():
-                reply.set_exception(LauncherError("cannot reach the launcher: it is gone"))
+                reply.set_exception(LauncherGoneError("cannot reach the launcher: it is gone"))
         if not self.closed.done():
             self.closed.set_result(None)
 

@@ -22,7 +22,7 @@ from proxy.activation.messages import start_fields, started_plan
 from proxy.activation.spawn import SpawnStarter
 from proxy.activation.starter import Found, Started
 from proxy.activation.tasks import failed
-from proxy.errors import LauncherError
+from proxy.errors import LauncherError, LauncherGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _POLL: Final = 0.05  # seconds between looks for a socket that is not there yet
 _ANSWER_LIMIT: Final = 10.0  # seconds for a launcher to greet and to prove itself
+# Times that a connection may end before the launcher has proved itself. The dying end them so, for
+# a moment; one that takes us for a stranger does it for ever.
+_HANG_UPS: Final = 40
 _TOKEN_BYTES: Final = 32
 
 
@@ -74,11 +77,15 @@ class RemoteStarter(SpawnStarter):
         """Wait for a launcher to be there; note what it is running."""
         token = _token(self._token_file)
         waited = False
+        hung_up = 0
         while True:
             launcher = RemoteLauncher(self._socket, self._event)
             try:
                 state = await launcher.connect_with(token)
-            except (ConnectionError, FileNotFoundError):
+            except (ConnectionError, FileNotFoundError, LauncherGoneError) as error:
+                hung_up = hung_up + 1 if isinstance(error, LauncherGoneError) else 0
+                if hung_up > _HANG_UPS:
+                    raise
                 if not waited:
                     logger.info("waiting for the launcher", extra={"socket": self._socket})
                 waited = True
@@ -112,7 +119,7 @@ class RemoteStarter(SpawnStarter):
         if not self._closing:
             # The container's next life: warm again before anybody asks.
             self._opening = asyncio.create_task(self._open(), name="open launcher")
-            self._opening.add_done_callback(failed)
+            self._opening.add_done_callback(_report)
 
     def _warm(self, why_not: str | None) -> None:
         # Until the running one was taken over (or given up), nobody may be told to go ahead.
@@ -124,6 +131,12 @@ class RemoteStarter(SpawnStarter):
             self._on_leaving()
         else:
             super()._event(message)
+
+
+def _report(opening: asyncio.Task[None]) -> None:
+    """Tell a failure that nobody may be waiting for; the next init tries again."""
+    if failed(opening) and not opening.cancelled():
+        logger.error("cannot use the launcher", extra={"error": str(opening.exception())})
 
 
 class RemoteLauncher:
@@ -142,14 +155,15 @@ class RemoteLauncher:
     async def connect_with(self, token: bytes) -> dict[str, Any]:
         """What it is running: `pid` and `start`, both None when nothing.
 
-        Raises `OSError` when nobody listens, `LauncherError` when it is not to be trusted or does
-        not trust us.
+        Raises `OSError` when nobody listens, `LauncherGoneError` when it hangs up unasked,
+        `LauncherError` when it is not to be trusted or does not trust us.
         """
         await asyncio.get_running_loop().create_unix_connection(lambda: self.link, self._path)
         first: list[asyncio.Future[Any]] = [self._hello, self.link.closed]
         await asyncio.wait(first, timeout=_ANSWER_LIMIT, return_when=asyncio.FIRST_COMPLETED)
         if not self._hello.done():
-            raise LauncherError(f"cannot use the launcher at {self._path}: no hello")
+            fault = LauncherGoneError if self.link.closed.done() else LauncherError
+            raise fault(f"cannot use the launcher at {self._path}: no hello")
         hello = self._hello.result()
         if hello.get("version") != VERSION:
             raise LauncherError(
