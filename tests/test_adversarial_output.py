@@ -22,28 +22,28 @@ SECRETS = {
 
 PRINT = """
 import os, sys
-for name in ("PLAIN_KEY", "SPACED_KEY", "SCRIPTS_KEY"):
-    value = os.environ[name]
-    for before in range(8192 - len(value.encode()), 8194):
-        for filler in ("x", "x "):
-            pad = (filler * 9000)[:before]
-            sys.stderr.buffer.write((pad + value + "y" * 9000 + "\\n").encode())
+value = os.environ["KEY"]
+for before in range(8192 - len(value.encode()), 8194):
+    for filler in ("x", "x "):
+        pad = (filler * 9000)[:before]
+        sys.stderr.buffer.write((pad + value + "y" * 1000 + "\\n").encode())
 print("done", file=sys.stderr)
 sys.exit(3)
 """
 
 
-async def test_a_value_across_the_cut_of_a_long_line_is_masked(serve: Serve) -> None:
+@pytest.mark.parametrize("value", SECRETS.values(), ids=SECRETS)
+async def test_a_value_across_the_cut_of_a_long_line_is_masked(value: str, serve: Serve) -> None:
+    """All of it together is less than what waits for a slow reader of the log."""
     proxy = await serve(command=[sys.executable, "-S", "-c", PRINT])
-    status, said = await proxy.init({"env": SECRETS})
+    status, said = await proxy.init({"env": {"KEY": value}})
     assert status == 500
+    await proxy.logged(lambda line: line["message"] == "done")
     lines = [line["message"] for line in proxy.log if line["logger"] == "upstream"]
-    assert lines[-1] == "done"
     text = "".join(lines)
-    size = sum(2 * (len(value.encode()) + 2) for value in SECRETS.values())
-    assert text.count("***") == size
+    assert text.count("***") == 2 * (len(value.encode()) + 2)
     assert not set(text) - set("*xy done")
-    assert not [value for value in SECRETS.values() if value[:5] in json.dumps(said)]
+    assert value[:5] not in json.dumps(said, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("size", range(1, 12))
