@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from proxy.activation.door import met_itself
 from proxy.activation.probe import Probe
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from proxy.activation.starter import Exit
@@ -60,6 +63,51 @@ async def test_an_upstream_that_begins_to_listen_is_not_left_waiting_for_the_int
     await web.SockSite(runner, bound).start()
     await asyncio.wait_for(waiting, 20)
     await runner.cleanup()
+
+
+@asynccontextmanager
+async def _answering(
+    body: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[Probe]:
+    """A probe of a server that says 200 at once, and then what `body` does."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        await body(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    async with server:
+        yield Probe(
+            base=url, socket_path=None, path="/", statuses=[200], interval=NEVER, timeout=60
+        )
+
+
+async def test_an_upstream_that_has_not_said_everything_is_not_cut_short() -> None:
+    cut: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def later(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        for _ in range(50):  # turns of the loop that both share: enough for the probe to hang up
+            await asyncio.sleep(0)
+        cut.set_result(reader.at_eof())
+
+    async with _answering(later) as probe:
+        assert await probe.check() is None
+    assert not cut.result()
+
+
+async def test_an_upstream_that_never_stops_talking_is_left() -> None:
+    async def on_and_on(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+
+    async with _answering(on_and_on) as probe:
+        assert await probe.check() is None
 
 
 def test_a_connection_that_has_met_itself_leaves_the_port_to_the_upstream() -> None:

@@ -7,6 +7,7 @@ await its result, so that the upstream sees no more probes than one caller would
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Seconds between two attempts while nobody listens.
 _GLANCE: Final = 0.002
+# Bytes and seconds of an answer's body that are heard, though the status says everything.
+_HEARD: Final = 64 * 1024
+_HEARING: Final = 0.1
 
 
 class Probe:
@@ -96,6 +100,7 @@ class Probe:
                 aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
                 session.get(self._url, allow_redirects=False) as answer,
             ):
+                await _hear_out(answer)
                 if answer.status in self._statuses:
                     return None
                 return f"{self._url} answered {answer.status}"
@@ -108,3 +113,15 @@ class Probe:
         except (aiohttp.ClientError, ValueError) as error:
             # Their texts quote what was answered, and this one is told to everybody.
             return f"cannot reach {self._url}: no HTTP answer ({type(error).__name__})"
+
+
+async def _hear_out(answer: aiohttp.ClientResponse) -> None:
+    """Let the upstream finish its sentence: one that is cut short may fill its log with that."""
+    size = 0
+    # What breaks or never ends changes nothing: the status was said.
+    with contextlib.suppress(aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        async with asyncio.timeout(_HEARING):
+            async for data in answer.content.iter_any():
+                size += len(data)
+                if size > _HEARD:
+                    return
