@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import asyncio
 
 NEVER: Final = 0
+# Connections looked at in one turn of the loop: a millisecond's work, should they all have to end.
+_AT_ONCE: Final = 64
 
 
 class Timed(Protocol):
@@ -26,13 +28,16 @@ class Timed(Protocol):
 
 
 class Wheel:
-    """Calls `expired()` of what it watches, at most one `resolution` (seconds) late."""
+    """Calls `expired()` of what it watches, at most one `resolution` (seconds) late.
+
+    Thousands that are due at once are ended a few at a time, lest all others wait for them.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float) -> None:
         self._loop = loop
         self._resolution = resolution
         self._slots: dict[int, set[Timed]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self.tick = 1
 
     def ticks(self, seconds: float) -> int:
@@ -64,7 +69,7 @@ class Wheel:
         item.slot = slot
         self._slots.setdefault(slot, set()).add(item)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._resolution, self._turn)
+            self._timer = self._later()
 
     def _leave(self, item: Timed) -> None:
         items = self._slots.get(item.slot)
@@ -76,12 +81,31 @@ class Wheel:
 
     def _turn(self) -> None:
         self.tick += 1
-        for item in self._slots.pop(self.tick, ()):
-            item.slot = NEVER
-            if item.deadline > self.tick:
-                self._place(item, item.deadline)
-            elif item.deadline != NEVER:
-                item.deadline = NEVER
-                item.expired()
-        # Nothing watched, nothing to wake up for.
-        self._timer = self._loop.call_later(self._resolution, self._turn) if self._slots else None
+        self._look()
+
+    def _look(self) -> None:
+        """Look at some of what is due; the rest follows when the loop has done its other work."""
+        due = self._slots.get(self.tick)
+        try:
+            for _ in range(_AT_ONCE):
+                if not due:
+                    break
+                self._judge(due.pop())
+        finally:
+            if due:
+                self._timer = self._loop.call_soon(self._look)
+            else:
+                self._slots.pop(self.tick, None)
+                # Nothing watched, nothing to wake up for.
+                self._timer = self._later() if self._slots else None
+
+    def _judge(self, item: Timed) -> None:
+        item.slot = NEVER
+        if item.deadline > self.tick:
+            self._place(item, item.deadline)
+        elif item.deadline != NEVER:
+            item.deadline = NEVER
+            item.expired()
+
+    def _later(self) -> asyncio.Handle:
+        return self._loop.call_later(self._resolution, self._turn)
