@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.relay.faults import HeadError
+from proxy.relay.faults import HeadError, still_incomplete
 from proxy.relay.fields import forwarded_trailers
 from proxy.relay.forwarding import Forwarding, Peers
 from proxy.relay.head import HeadReader
@@ -21,6 +21,8 @@ from tests.raw.peers import get, message
 from tests.requestids import strip_ids
 
 READER = HeadReader(LimitSettings())
+FEW = LimitSettings(header_count=8)
+FEW_READER = HeadReader(FEW)
 RESPONSES = ResponseReader(65536)
 CLIENT = Forwarding(b"1.2.3.4", trusted=False)
 MADE = b"0123456789abcdef-1"
@@ -142,6 +144,21 @@ def test_a_beginning_that_is_refused_never_becomes_acceptable(data: bytes, more:
     except HeadError:
         with pytest.raises(HeadError):
             READER.read(data + more)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(data=NOISE | HEADS, more=NOISE | HEADS)
+@example(b"GET / HTTP/1.1\r\nA: b\r", b"\n\r\n")
+@example(b"GET / HTTP/1.1\r\nA: b\r", b"B: c\r\n")
+@example(b"GET / HTTP/1.1\r\nA: b\r\n", b"\r")
+@example(b"GET / HTTP/1.1\r\nA: b\r\n", b"A: b\r\n" * 8)
+def test_what_is_taken_for_still_incomplete_is_so(data: bytes, more: bytes) -> None:
+    try:
+        incomplete = FEW_READER.read(data) is None
+    except HeadError:
+        return
+    if incomplete and still_incomplete(bytearray(data + more), len(data), FEW):
+        assert FEW_READER.read(data + more) is None
 
 
 @settings(max_examples=500, deadline=None)

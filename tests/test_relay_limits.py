@@ -17,6 +17,7 @@ from tests.raw.loops import both_loops
 from tests.raw.peers import get, message, pair, settle
 
 if TYPE_CHECKING:
+    from proxy.relay.head import RequestHead
     from tests.raw.peers import Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -57,6 +58,27 @@ async def test_head_that_drips_is_not_given_more_time() -> None:
         dripping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await dripping
+
+
+@both_loops
+async def test_head_that_drips_is_read_as_a_whole_only_when_it_is_one() -> None:
+    async with pair() as p:
+        read, looks = p.relay.heads.read, 0
+
+        def counted(data: bytes) -> RequestHead | None:
+            nonlocal looks
+            looks += 1
+            return read(data)
+
+        p.relay.heads.read = counted  # type: ignore[method-assign]
+        client, sent = await p.connect(), 0
+        for line in [b"GET /slow HTTP/1.1\r\n", b"Host: a\r\n", *[b"X: y\r\n"] * 99]:
+            await client.send(line)
+            sent += len(line)
+            await settle(lambda: p.relay.bytes_in == sent)  # noqa: B023  it is waited for here
+        await client.send(b"\r\n")
+        assert (await (await p.accept()).head()).count(b"X: y\r\n") == 99
+        assert looks <= 3
 
 
 async def _drip(client: Wire) -> None:

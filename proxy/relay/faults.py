@@ -40,6 +40,19 @@ def refuse_unless_incomplete(data: bytes, limits: Limits) -> None:
         raise HeadError(400, "the head is not HTTP/1.1")
 
 
+def still_incomplete(data: bytearray, seen: int, limits: Limits) -> bool:
+    """Whether `data` is no head yet and may become one, as was judged of its first `seen` bytes.
+
+    Says no whenever the whole has to be looked at; its cost is that of the bytes that are new.
+    """
+    return (
+        data.find(b"\n", 0, seen) >= 0  # else the request line has not been judged
+        and data.find(b"\r\n\r\n", max(seen - 3, 0)) < 0
+        and data.count(b"\n") <= limits.header_count + 1
+        and BROKEN_LINE.search(data, seen - 1) is None
+    )
+
+
 _START: Final = re.compile(TOKEN + rb"{0,64}")
 _LINE: Final = re.compile(rb"(" + TOKEN + rb"{1,64}+) (\S+) HTTP/([0-9])\.([0-9])")
 

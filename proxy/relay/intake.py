@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.relay.chunks import ChunkError
 from proxy.relay.endpoint import BODY, HEAD, HELD_FULL, TUNNEL, WAIT
 from proxy.relay.exchange import Exchange
-from proxy.relay.faults import HeadError
+from proxy.relay.faults import HeadError, still_incomplete
 from proxy.relay.limits import HELD, PIECE
 
 if TYPE_CHECKING:
@@ -63,10 +63,14 @@ class Intake(Exchange):
             self.read_held()
 
     def read_more_of_head(self, data: bytes) -> None:
-        # A head that drips in is looked at again only where a line has ended, else every byte
-        # would cost a scan of all before it.
+        # A head that drips in is looked at as a whole when it is one: if every line made us look
+        # at all before it, a large head would cost the square of its size.
+        seen = len(self.held)
         self.held += data
-        if b"\n" in data or len(self.held) > self.relay.limits.head_size:
+        limits = self.relay.limits
+        if len(self.held) > limits.head_size or (
+            b"\n" in data and not still_incomplete(self.held, seen, limits)
+        ):
             self.read_held()
 
     def read_held(self) -> None:
