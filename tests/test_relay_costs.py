@@ -1,0 +1,53 @@
+"""What one request may cost here, whatever its client puts into it."""
+
+from __future__ import annotations
+
+import itertools
+import string
+import tracemalloc
+
+from proxy.relay.forwarding import Forwarding
+from proxy.relay.head import HeadReader
+from proxy.settings import LimitSettings
+from tests.raw.peers import message
+
+READER = HeadReader(LimitSettings())
+CLIENT = Forwarding(b"1.2.3.4", trusted=False)
+
+
+def naming(count: int, ending: str) -> bytes:
+    """A head whose `Connection` names `count` fields."""
+    letters = itertools.product(string.ascii_lowercase, repeat=3)
+    names = ("".join(name) + ending for name in itertools.islice(letters, count))
+    line = "Connection: " + ",".join(names)
+    return message(b"GET / HTTP/1.1", b"Host: a", line.encode())
+
+
+def test_a_connection_that_names_thousands_of_fields_leaves_nothing_behind() -> None:
+    READER.read(naming(10_000, "-"))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(20):
+            assert READER.read(naming(10_000, string.digits[number % 10] * (number // 10 + 1)))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 200_000
+
+
+def test_fields_that_connection_names_stop_here_however_many_it_names() -> None:
+    head = READER.read(
+        message(
+            b"GET / HTTP/1.1",
+            b"Host: a",
+            b"AAA-: 1",
+            b"x-aaa-: 2",
+            b"aaa--: 3",
+            b"Connection: " + naming(5_000, "-").partition(b"Connection: ")[2].rstrip(),
+            b"aba-:4",
+        )
+    )
+    assert head is not None
+    out = head.forward(CLIENT, b"0-1", upstream=True)
+    assert out.startswith(b"GET / HTTP/1.1\r\nHost: a\r\nx-aaa-: 2\r\naaa--: 3\r\nX-Forwarded-For")
