@@ -1,7 +1,7 @@
 """A pod whose parts a test kills, in a state that it holds.
 
 Nothing is timed: files in `steer` hold the modules' import, the upstream's readiness, its end and
-its answers (see `upstreams/guarded.py`), and SIGSTOP holds the launcher.
+its answers (see `upstreams/echo.py`), and SIGSTOP holds the launcher.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import aiohttp
 
 from proxy.demo.processes import descendants
 from tests.agentcontainer import AgentContainer
-from tests.harness import KEY, ROOT, echo_settings
+from tests.harness import KEY, echo_settings
 from tests.launching import alive
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
-GUARDED = ROOT / "tests" / "upstreams" / "guarded.py"
 USER, OTHER = "the-users-session-key", "another-users-session-key"
 PATIENCE = 30.0
 
@@ -51,14 +49,11 @@ class Mortal:
         (modules / "held.py").write_text(_held(self.steer))
         self._settings = echo_settings(
             directory,
-            command=[
-                *(sys.executable, str(GUARDED), "--unix", str(directory / "up.sock")),
-                *("--steer", str(self.steer)),
-            ],
             env={"PYTHONPATH": str(modules)},
             preload={"modules": ["http.server", "held"]},
             stop_grace=60,
         )
+        self._settings["upstream"]["command"] += ["--steer", str(self.steer)]
         self._settings["init"]["timeout"] = timeout
         if apart:
             self._settings["upstream"] |= {
@@ -140,7 +135,7 @@ class Mortal:
                 await asyncio.sleep(0.01)
 
     async def until_up(self) -> None:
-        await self.proxy.logged(lambda line: "guarded upstream is up" in line.get("message", ""))
+        await self.proxy.logged(lambda line: "echo upstream is up" in line.get("message", ""))
 
     # Death
 

@@ -1,8 +1,9 @@
 """A plain standard-library upstream that tells what it was given.
 
-    python echo.py (--unix PATH | --port N)
+    python echo.py (--unix PATH | --port N) [--steer DIRECTORY]
 
-Its behaviour is steered by the environment it is started with:
+All in one file, which tests copy and run in other ways. Its behaviour is steered by the environment
+it is started with:
 
     ECHO_EXIT=3        quote the variable that ECHO_LAST_WORDS names to stderr, and exit 3
     ECHO_NEVER_READY=1 answer /ready with 503
@@ -10,6 +11,16 @@ Its behaviour is steered by the environment it is started with:
     ECHO_STUBBORN=1    ignore SIGTERM
     ECHO_CHILD=FILE    start a grandchild in a session of its own; its pid goes to FILE
     ECHO_READ_FILE=F   served at /file
+
+With --steer a test steers its life by files, too. While these are in DIRECTORY:
+
+    unready     /ready answers 503
+    stubborn    SIGTERM is obeyed only when it is gone
+    broken      it exits with 3 at its start
+    slow        /api/slow is not answered; `slow-begun` shows that somebody has asked
+
+All but /ready is then for the holder of the session key that it was started with. Without one it
+is open, as the real ones are: a stale environment shows.
 """
 
 from __future__ import annotations
@@ -23,6 +34,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -81,11 +93,45 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def address_string(self) -> str:
-        return "client"
-
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
+
+
+class SteeredHandler(Handler):
+    """For the holder of the session key, as long as nothing in `steer` says otherwise."""
+
+    steer = Path()
+    key: str | None = None
+
+    def do_GET(self) -> None:
+        if self.path == "/ready" and (self.steer / "unready").exists():
+            self._send(503, {})
+        elif self.path != "/ready" and self.key not in {None, self.headers["X-Session-API-Key"]}:
+            self._send(401, {"detail": "Unauthorized"})
+        elif self.path == "/api/slow":
+            (self.steer / "slow-begun").touch()
+            self._wait_while("slow")
+            self._send(200, {"slow": True})
+        else:
+            super().do_GET()
+
+    @classmethod
+    def leave(cls) -> None:
+        cls._wait_while("stubborn")
+        os._exit(0)
+
+    @classmethod
+    def _wait_while(cls, name: str) -> None:
+        while (cls.steer / name).exists():
+            time.sleep(0.01)
+
+
+def steered_by(directory: Path) -> type[Handler]:
+    SteeredHandler.steer = directory
+    SteeredHandler.key = os.environ.get("OH_SESSION_API_KEYS_0")
+    leave = SteeredHandler.leave
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=leave).start())
+    return SteeredHandler
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -103,6 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--unix")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--steer", type=Path)
     args = parser.parse_args()
     if child := os.environ.get("ECHO_CHILD"):
         sleeper = subprocess.Popen(
@@ -113,15 +160,19 @@ def main() -> int:
         words = os.environ.get(os.environ.get("ECHO_LAST_WORDS", ""), "nothing")
         print(f"cannot log in with {words}", file=sys.stderr)
         return int(code)
+    if args.steer is not None and (args.steer / "broken").exists():
+        print("cannot start: broken", file=sys.stderr)
+        return 3
     if os.environ.get("ECHO_SILENT"):
         signal.pause()
     if os.environ.get("ECHO_STUBBORN"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    handler = Handler if args.steer is None else steered_by(args.steer)
     if args.unix:
         Path(args.unix).unlink(missing_ok=True)
-        server: socketserver.BaseServer = UnixServer(args.unix, Handler)
+        server: socketserver.BaseServer = UnixServer(args.unix, handler)
     else:
-        server = TcpServer(("127.0.0.1", args.port), Handler)
+        server = TcpServer(("127.0.0.1", args.port), handler)
     print("echo upstream is up", file=sys.stderr, flush=True)
     server.serve_forever()
     return 0
