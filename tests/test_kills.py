@@ -7,7 +7,6 @@ and started again; in one container the proxy's death is everybody's.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from tests.mortal import USER, Mortal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.harness import Serve
@@ -120,43 +119,30 @@ TOGETHER = {
 }
 
 
-def cases(table: dict[str, dict[str, str]], **more: str) -> list[tuple[str, str, str]]:
+def cases(
+    containers: int, table: dict[str, dict[str, str]], **more: str
+) -> list[tuple[int, str, str, str]]:
     return [
-        (state, victim, end)
+        (containers, state, victim, end)
         for state, ends in table.items()
         for victim, end in {**ends, **more}.items()
     ]
 
 
-@asynccontextmanager
-async def pod_in(
-    state: str, directory: Path, serve: Serve, *, apart: bool
-) -> AsyncIterator[Mortal]:
-    pod = Mortal(directory, serve, apart=apart, timeout=3 if state == "undoing" else 20)
+@pytest.mark.parametrize(
+    ("containers", "state", "victim", "end"),
+    [*cases(2, APART, both="dormant"), *cases(1, TOGETHER)],
+)
+async def test_what_a_pod_says_after_a_death_is_true(
+    containers: int, state: str, victim: str, end: str, serve: Serve, tmp_path: Path
+) -> None:
+    timeout = 3 if state == "undoing" else 20
+    pod = Mortal(tmp_path, serve, apart=containers == 2, timeout=timeout)
     try:
         await STATES[state](pod)
-        yield pod
+        await pod.kill(victim)
+        pod.release()
+        await pod.come_back()
+        await pod.settles_as(end)
     finally:
         await pod.end()
-
-
-@pytest.mark.parametrize(("state", "victim", "end"), cases(APART, both="dormant"))
-async def test_in_two_containers(
-    state: str, victim: str, end: str, serve: Serve, tmp_path: Path
-) -> None:
-    async with pod_in(state, tmp_path, serve, apart=True) as pod:
-        await pod.kill(victim)
-        pod.release()
-        await pod.come_back()
-        await pod.settles_as(end)
-
-
-@pytest.mark.parametrize(("state", "victim", "end"), cases(TOGETHER))
-async def test_in_one_container(
-    state: str, victim: str, end: str, serve: Serve, tmp_path: Path
-) -> None:
-    async with pod_in(state, tmp_path, serve, apart=False) as pod:
-        await pod.kill(victim)
-        pod.release()
-        await pod.come_back()
-        await pod.settles_as(end)
