@@ -8,6 +8,7 @@ Every number is taken from outside: `/proc`, a clock, and a plain HTTP client.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -16,12 +17,12 @@ import random
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.peak import Peak
 from benchmarks.proc import UnmeasuredError, processor_time, proportional, resident
 from benchmarks.proxied import BenchmarkError, Proxied
 
@@ -148,13 +149,14 @@ def transfers(bytecode: str) -> list[Row]:
         # A proxy each, so that neither way uses memory that the other has grown already.
         with Proxied(bytecode=bytecode) as proxy:
             proxy.init()
-            with proxy.connection() as client, Peak(proxy.pid) as peak:
+            look = functools.partial(resident, proxy.pid)
+            with proxy.connection() as client, Peak(look, SAMPLE) as peak:
                 begun = time.monotonic()
                 transfer(client)
                 seconds = time.monotonic() - begun
         rate = TRANSFER / MB / (seconds - READ_PAUSE)
         note = f"{rate:.0f} MB/s, the {READ_PAUSE} s of a reader asleep left out"
-        growth = peak.growth / MB
+        growth = (peak.largest - peak.first) / MB
         rows.append(Row(f"growth over {TRANSFER // MB} MB {name}", growth, "MB", 10, note))
     return rows
 
@@ -180,33 +182,6 @@ def _upload(client: http.client.HTTPConnection) -> None:
     received = int(client.getresponse().read())
     if received != TRANSFER:
         raise BenchmarkError(f"{received} of {TRANSFER} bytes went up")
-
-
-class Peak:
-    """Watches a process's resident memory; `growth` is the peak above the first look, in bytes."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._first = resident(pid)
-        self._peak = self._first
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    @property
-    def growth(self) -> int:
-        return self._peak - self._first
-
-    def _watch(self) -> None:
-        while not self._done.wait(SAMPLE):
-            self._peak = max(self._peak, resident(self._pid))
 
 
 def show(rows: list[Row]) -> None:

@@ -18,7 +18,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.pods.cgroup import ControlGroup, Peak
+from benchmarks.peak import Peak
+from benchmarks.pods.cgroup import ControlGroup
 from tests.containers.podman import AGENT_WARM_IMAGE, ENTRYPOINT_IMAGE, KEY, PROXY_IMAGE, podman
 from tests.containers.pods import REAL, SAMPLE, Agent, Pod
 
@@ -31,6 +32,7 @@ PLAN = "/etc/deferred-init-image/preload-plan.json"
 BOOT = 240.0
 QUIET = 3.0  # seconds for the fork server to have its next child in waiting
 REST = 10.0
+PAUSE = 0.02  # seconds between two looks at a working set
 CONNECTIONS = 1000
 MB = 1e6
 INIT = {
@@ -106,14 +108,17 @@ def resources(overlay: str, agent: Agent, plan: str) -> dict[str, dict[str, floa
                 found[name][what] = group.working_set() / MB
 
         with ExitStack() as stack:
-            peaks = {name: stack.enter_context(Peak(group)) for name, group in groups.items()}
+            peaks = {
+                name: stack.enter_context(Peak(group.working_set, PAUSE))
+                for name, group in groups.items()
+            }
             pod.proxy.until("/ready", patience=BOOT)
             took = time.monotonic() - begun
             time.sleep(QUIET)
         note("dormant")
         for name, group in groups.items():
             found[name]["until warm"] = took
-            found[name]["peak until dormant"] = peaks[name].bytes / MB
+            found[name]["peak until dormant"] = peaks[name].largest / MB
             found[name]["processor until dormant"] = group.processor_time()
         found_at_rest(groups, found)
         before = {name: group.processor_time() for name, group in groups.items()}

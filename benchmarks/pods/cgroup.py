@@ -6,13 +6,10 @@ evicts by: everything charged to the group, without file pages that nobody has u
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 _ROOT = Path("/sys/fs/cgroup")
-_SAMPLE = 0.02  # seconds between two looks
 
 
 @dataclass(frozen=True)
@@ -51,27 +48,3 @@ class ControlGroup:
             return int(first.read_text()) / 1e9
         lines = (self.processor / "cpu.stat").read_text().splitlines()
         return int(dict(line.split() for line in lines)["usage_usec"]) / 1e6
-
-
-class Peak:
-    """The largest working set while it is entered; `bytes` afterwards."""
-
-    def __init__(self, group: ControlGroup) -> None:
-        self._group = group
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.bytes = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while True:
-            self.bytes = max(self.bytes, self._group.working_set())
-            if self._done.wait(_SAMPLE):
-                return
