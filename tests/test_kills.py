@@ -134,7 +134,7 @@ def cases(
     [*cases(2, APART, both="dormant"), *cases(1, TOGETHER)],
 )
 async def test_what_a_pod_says_after_a_death_is_true(
-    containers: int, state: str, victim: str, end: str, serve: Serve, tmp_path: Path
+    state: str, victim: str, end: str, serve: Serve, tmp_path: Path, *, containers: int
 ) -> None:
     timeout = 3 if state == "undoing" else 20
     pod = Mortal(tmp_path, serve, apart=containers == 2, timeout=timeout)
