@@ -9,6 +9,7 @@ another process, and dormant.
 from __future__ import annotations
 
 import argparse
+import functools
 import http.client
 import json
 import statistics
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.claiming import claim
 from benchmarks.proxied import ROOT, BenchmarkError, Proxied
 
 if TYPE_CHECKING:
@@ -48,17 +50,9 @@ def upstream(port: int = 0) -> Iterator[int]:
 
 
 def post(port: int) -> float:
-    """Milliseconds from before the connection to the end of the answer."""
-    begun = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request("POST", "/api/init", BODY, {"X-Init-API-Key": KEY})
-    answer = connection.getresponse()
-    text = answer.read()
-    taken = time.monotonic() - begun
-    connection.close()
-    if answer.status != 200:
-        raise BenchmarkError(f"init answered {answer.status}: {text!r}")
-    return taken * 1000
+    """Milliseconds that an init takes."""
+    connect = functools.partial(http.client.HTTPConnection, "127.0.0.1", port, timeout=PATIENCE)
+    return claim(connect, BODY, KEY) * 1000
 
 
 def measured(rounds: int, bytecode: str) -> dict[str, list[float]]:

@@ -28,7 +28,7 @@ POLL = 0.001  # seconds between two looks: the resolution of the boot time
 
 
 class BenchmarkError(Exception):
-    """The proxy did not do what is to be measured."""
+    """The proxy (or its pod) did not do what is to be measured."""
 
 
 class Proxied:

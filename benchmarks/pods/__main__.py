@@ -10,6 +10,7 @@ started, and claimed when both are dormant and still.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -18,8 +19,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.claiming import claim
 from benchmarks.peak import Peak
 from benchmarks.pods.cgroup import ControlGroup
+from benchmarks.proxied import BenchmarkError
 from tests.containers.podman import AGENT_WARM_IMAGE, ENTRYPOINT_IMAGE, KEY, PROXY_IMAGE, podman
 from tests.containers.pods import REAL, SAMPLE, Agent, Pod
 
@@ -42,10 +45,6 @@ INIT = {
 }
 
 
-class BenchmarkError(Exception):
-    """A pod did not do what is to be measured."""
-
-
 def plan_of(image: str) -> str:
     options = ("--network", "none", "--entrypoint", "/bin/cat")
     return podman("run", "--rm", *options, image, PLAN)
@@ -60,18 +59,10 @@ def started(overlay: str, agent: Agent, plan: str) -> Iterator[Pod]:
         pod.close()
 
 
-def claim(pod: Pod) -> float:
-    """Seconds from before the connection to the end of the answer, by a warm start."""
-    pid = pod.proxy.pid
-    begun = time.monotonic()
-    connection = pod.proxy.connection(pid)
-    connection.request("POST", "/api/init", json.dumps(INIT), {"X-Init-API-Key": KEY})
-    answer = connection.getresponse()
-    text = answer.read()
-    taken = time.monotonic() - begun
-    connection.close()
-    if answer.status != 200:
-        raise BenchmarkError(f"init answered {answer.status}: {text!r}")
+def warm_claim(pod: Pod) -> float:
+    """Seconds that an init takes, by a warm start."""
+    connect = functools.partial(pod.proxy.connection, pod.proxy.pid)
+    taken = claim(connect, json.dumps(INIT), KEY)
     start = pod.proxy.request("GET", "/api/init?details=true")[1]["start"]
     if start["kind"] != "warm":
         raise BenchmarkError(f"started {start['kind']}: {start['why']}")
@@ -88,7 +79,7 @@ def claims(agent: Agent, plan: str, rounds: int) -> dict[str, Any]:
             time.sleep(QUIET)
             # Turn and turn about who is first.
             for overlay in sorted(OVERLAYS, reverse=bool(number % 2)):
-                times[overlay].append(claim(pods[overlay]))
+                times[overlay].append(warm_claim(pods[overlay]))
     middle = {overlay: statistics.median(each) for overlay, each in times.items()}
     return {"seconds": times, "median": middle, "ratio": middle["sidecar"] / middle["entrypoint"]}
 
@@ -122,7 +113,7 @@ def resources(overlay: str, agent: Agent, plan: str) -> dict[str, dict[str, floa
             found[name]["processor until dormant"] = group.processor_time()
         found_at_rest(groups, found)
         before = {name: group.processor_time() for name, group in groups.items()}
-        claim(pod)
+        warm_claim(pod)
         for name, group in groups.items():
             found[name]["processor for a claim"] = group.processor_time() - before[name]
         time.sleep(QUIET)
