@@ -68,14 +68,21 @@ def _read(arguments: list[str]) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(arguments)
     asked = commands.choices.get(name, parser)
     if unknown:
-        options = re.findall(r"(?<!\S)--[a-z-]+", asked.format_help())
-        first = unknown[0].partition("=")[0]
-        hint = _hint(first, options) if first.startswith("--") else ""
-        asked.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        asked.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown[0], asked)}")
     if "--" in arguments[-1:] and arguments.index("--") == len(arguments) - 1:
         # Most likely a variable of the shell's that is empty.
         asked.error("no command follows '--'")
     return args
+
+
+def _meant(unknown: str, parser: argparse.ArgumentParser) -> str:
+    """What an argument that the parser does not know was probably meant to be."""
+    text = parser.format_help()
+    given = unknown.partition("=")[0]
+    # Only where options are listed: examples have those of other programs.
+    options = re.findall(r"(?m)^ +(?:-\w(?: \w+)?, )?(--[a-z-]+)", text)
+    hint = _hint(given, options) if given.startswith("--") else ""
+    return hint or ("; the agent server's command goes after '--'" if "-- COMMAND" in text else "")
 
 
 def _hint(given: str, known: Iterable[str]) -> str:

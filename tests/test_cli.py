@@ -50,6 +50,15 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
             "serve: error: unrecognized arguments: --confg; did you mean --c",
         ),
         (("init", "--ulr=x"), "init: error: unrecognized arguments: --ulr=x; did you mean --url?"),
+        (
+            ("serve", "--port", "80"),
+            "unrecognized arguments: --port; the agent server's command goes after '--'\n",
+        ),
+        (
+            ("record", "python", "-m", "agent"),
+            "unrecognized arguments: -m agent; the agent server's command goes after '--'\n",
+        ),
+        (("init", "--config=x"), "init: error: unrecognized arguments: --config=x\n"),
         (("demo", "x"), "demo: error: unrecognized arguments: x\n"),
         (("serve", "--"), "serve: error: no command follows '--'"),
         (("record", "--"), "record: error: no command follows '--'"),
