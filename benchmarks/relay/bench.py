@@ -26,13 +26,18 @@ OTHER: Final = "other"  # before `upstream.py`
 STOLEN: Final = 0.02  # of the processor time: more of it disturbs a sample
 TRIES: Final = 3
 
+BIG: Final = 131_072  # bytes of an answer for slow readers
+
+# `/api/drop` answers when it has the body: nginx does not pass on half a request.
 UPSTREAM: Final = """worker_processes 1; daemon off; pid {dir}/up.pid; error_log /dev/null;
 worker_rlimit_nofile 65536;
 events {{ worker_connections 16384; }}
 http {{ access_log off; keepalive_requests 1000000000;
   server {{ listen 127.0.0.1:{port} backlog=4096;
     location / {{ default_type application/json;
-      return 200 '{{"status":"ok","message":"hello from the upstream"}}'; }} }} }}
+      return 200 '{{"status":"ok","message":"hello from the upstream"}}'; }}
+    location /api/drop {{ proxy_pass http://127.0.0.1:{port}/api/x; }}
+    location /api/big {{ alias {dir}/big; }} }} }}
 """
 
 
@@ -71,6 +76,7 @@ class Bench:
         self.ports: dict[str, dict[str, int]] = {SMALL: {}, OTHER: {}}
         self.processes: dict[str, dict[str, Running]] = {SMALL: {}, OTHER: {}}
         self.chosen: dict[str, Contender] = {}
+        directory.chmod(0o755)  # workers of nginx are not root
         self._directory = directory
         self._started = 0
         for kind, ports in self.ports.items():
@@ -103,6 +109,7 @@ class Bench:
             return [sys.executable, "-m", "benchmarks.relay.upstream", str(port), mark]
         own = self._directory / f"{contenders.MARK.decode()}-{port}"
         own.mkdir()
+        (own / "big").write_bytes(bytes(BIG))
         config = own / "nginx.conf"
         config.write_text(UPSTREAM.format(dir=own, port=port))
         return ["nginx", "-p", str(own), "-c", str(config)]

@@ -290,11 +290,11 @@ def answers(port: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> float:
-    """Seconds until it held."""
+def wait_for(condition: Callable[[], bool], what: str, every: float = 0.002) -> float:
+    """Seconds until it held, looked at again after `every` seconds."""
     begin = time.monotonic()
     while not condition():
         if time.monotonic() - begin > START_LIMIT:
             raise TimeoutError(f"waited {START_LIMIT:g} s for {what}")
-        time.sleep(0.002)
+        time.sleep(every)
     return time.monotonic() - begin

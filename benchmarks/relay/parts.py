@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.relay import endure, load
+from benchmarks.relay import slow as slowness
 from benchmarks.relay.bench import OTHER, SMALL, Meter
 
 if TYPE_CHECKING:
@@ -160,21 +161,27 @@ def million(bench: Bench) -> None:
 
 
 def slow(bench: Bench) -> None:
-    quiet = bench.measure("99th percentile, 8 connections", "us", higher=False)
-    modes = {
-        mode: bench.measure(f"the same beside 2000 clients: {mode}", "us", higher=False)
-        for mode in endure.MODES
-    }
+    """A normal client before each attack, and during it."""
+    quiet, beside = (
+        {
+            mode: bench.measure(f"99th percentile {when} {mode}", "us", higher=False)
+            for mode in slowness.MODES
+        }
+        for when in ("before", "beside")
+    )
 
     def take(name: str) -> dict[Measure, float]:
-        port = bench.ports[SMALL][name]
-        taken = {quiet: load.small(port, 8, bench.seconds, bench.load_core).p99 * 1e6}
-        for mode, measure in modes.items():
-            p99 = endure.under_attack(mode, port, bench.load_core, bench.seconds)
-            taken[measure] = p99 * 1e6
+        taken = {}
+        for name_of_mode, mode in slowness.MODES.items():
+            taken[quiet[name_of_mode]] = p99(name)
+            with slowness.attack(mode, bench.ports[SMALL][name], bench.load_core):
+                taken[beside[name_of_mode]] = p99(name)
         return taken
 
-    bench.turns(take, quiet, *modes.values())
+    def p99(name: str) -> float:
+        return 1e6 * load.small(bench.ports[SMALL][name], 8, bench.seconds, bench.load_core).p99
+
+    bench.turns(take, *quiet.values(), *beside.values(), direct=False)
 
 
 # `start` and `idle` before what makes memory grow.

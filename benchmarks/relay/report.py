@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from benchmarks.relay.slow import MODES
+
 ORDER = ("direct", "nginx", "haproxy", "envoy", "caddy", "aiohttp", "ours")
 
 
@@ -83,7 +85,6 @@ class Bar:
         return measure.median("ours") if measure else None, f" {measure.unit if measure else ''}"
 
 
-QUIET = "99th percentile, 8 connections"
 BARS = [
     Bar("small requests, 32 connections", 0.9, to="nginx"),
     Bar("small requests, 32 connections", 1.5, to="envoy"),
@@ -96,10 +97,10 @@ BARS = [
     Bar("memory of each of 2000 idle WebSockets", 8),
     Bar("small requests beside them", 0.9, base="small requests before them"),
     Bar("memory grown by a million requests", 2),
-    Bar("the same beside 2000 clients: slow head", 3, base=QUIET),
-    Bar("the same beside 2000 clients: slow body", 3, base=QUIET),
-    Bar("the same beside 2000 clients: slow reader", 3, base=QUIET),
-    Bar("the same beside 2000 clients: ranges", 3, base=QUIET),
+    *(
+        Bar(f"99th percentile beside {mode}", 3, base=f"99th percentile before {mode}")
+        for mode in MODES
+    ),
 ]
 
 
