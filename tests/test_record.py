@@ -9,26 +9,17 @@ from typing import Any
 import pytest
 
 from tests.launching import Launcher, alive, until
-from tests.warming import Warm, base, view, write
+from tests.warming import SERVE, Warm, base, view, write
 
 SERVER = {
     "app/__init__.py": "",
-    "app/__main__.py": """
-        import http.server, os, socket, sys
-        import app.api
-        os.makedirs("state/deep", exist_ok=True)
-        open("state/deep/log", "w").close()
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200); self.end_headers()
-            def log_message(self, *_): pass
-        class Server(http.server.HTTPServer):
-            address_family = socket.AF_UNIX
-            def server_bind(self):
-                if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])
-                self.socket.bind(sys.argv[1])
-        Server(sys.argv[1], Handler).serve_forever()
-    """,
+    "app/__main__.py": f"""
+import os
+import app.api
+os.makedirs("state/deep", exist_ok=True)
+open("state/deep/log", "w").close()
+{SERVE}
+""",
     # Three readers behind one cache, each hidden by the one before, and one that imports a reader.
     "app/config.py": """
         import os

@@ -11,7 +11,7 @@ import pytest
 from proxy.launcher.again import Again
 from proxy.launcher.loop import Loop
 from tests.launching import Launcher
-from tests.warming import Warm, base, write
+from tests.warming import SERVE, Warm, base, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,22 +19,12 @@ if TYPE_CHECKING:
 
 REST = 0.05  # seconds from the end of an upstream to the next recording
 
-SERVER = """
-    import http.server, os, socket, sys
-    import lib
-    if os.path.exists("broken"):
-        sys.exit("broken")
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200); self.end_headers()
-        def log_message(self, *_): pass
-    class Server(http.server.HTTPServer):
-        address_family = socket.AF_UNIX
-        def server_bind(self):
-            if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])
-            self.socket.bind(sys.argv[1])
-    print("serving", flush=True)
-    Server(sys.argv[1], Handler).serve_forever()
+SERVER = f"""
+import os, sys
+import lib
+if os.path.exists("broken"):
+    sys.exit("broken")
+{SERVE}
 """
 
 

@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(interpreters().values())
 
+# The end of a program that answers everything with 200, at the Unix socket that `argv[1]` names.
+SERVE = """
+import http.server, os, socket, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+class Server(http.server.HTTPServer):
+    address_family = socket.AF_UNIX
+    def server_bind(self):
+        if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])
+        self.socket.bind(sys.argv[1])
+print("serving", flush=True)
+Server(sys.argv[1], Handler).serve_forever()
+"""
+
 
 def write(directory: Path, files: dict[str, str]) -> None:
     """Write modules (`pkg/mod.py`), dedented."""
