@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from proxy.activation.starter import Started
 
 
+def planned(*argv: str, **fields: Any) -> Plan:
+    """A start of `argv` with nothing else, unless `fields` say so."""
+    defaults: dict[str, Any] = {
+        "cwd": None,
+        "base_env": {},
+        "base_unset": (),
+        "env": {},
+        "unset": (),
+        "files": (),
+        "run_dir": "/run/x",
+        "secrets": frozenset(),
+    }
+    return Plan(argv=argv, **(defaults | fields))
+
+
 class Running:
     """A starter and the lines of its upstreams."""
 
@@ -45,17 +60,8 @@ class Running:
         return pid
 
     async def start(self, *argv: str, **fields: Any) -> Started:
-        defaults: dict[str, Any] = {
-            "cwd": None,
-            "base_env": {},
-            "base_unset": (),
-            "env": {},
-            "unset": (),
-            "files": (),
-            "run_dir": str(self.run_dir),
-            "secrets": frozenset(),
-        }
-        return await self.starter.start(Plan(argv=argv, **(defaults | fields)))
+        fields = {"run_dir": str(self.run_dir)} | fields
+        return await self.starter.start(planned(*argv, **fields))
 
     async def line(self, text: str) -> None:
         async with asyncio.timeout(PATIENCE):

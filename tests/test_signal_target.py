@@ -15,7 +15,7 @@ import pytest
 from proxy.activation.shellfile import shell_file
 from proxy.activation.target import Target
 from proxy.errors import ActivationError
-from proxy.lifecycle.plan import Plan
+from tests.spawning import planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,27 +115,12 @@ async def test_whoever_got_the_pid_since_is_not_held(
     assert target.hold(found) is None
 
 
-def plan(**fields: object) -> Plan:
-    empty: dict[str, object] = {
-        "argv": ("x",),
-        "cwd": None,
-        "base_env": {},
-        "base_unset": (),
-        "env": {},
-        "unset": (),
-        "files": (),
-        "run_dir": "/run/x",
-        "secrets": frozenset(),
-    }
-    return Plan(**(empty | fields))  # type: ignore[arg-type]
-
-
 def test_the_shell_file_does_what_the_launcher_would(tmp_path: Path) -> None:
     file = tmp_path / "environment"
     awkward = '\'; rm -rf "$HOME"\n`id` \\ '
     file.write_bytes(
         shell_file(
-            plan(
+            planned(
                 base_unset=("PLAIN", "WILD_*"),
                 base_env={"BASE": "1", "BOTH": "base"},
                 unset=("KEY_[0-9]*",),
@@ -171,4 +156,4 @@ def test_the_shell_file_does_what_the_launcher_would(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fields", [{"env": {"a-b": "1"}}, {"unset": ("a b",)}])
 def test_what_no_shell_can_carry_is_refused_by_name(fields: dict[str, object]) -> None:
     with pytest.raises(ActivationError, match=r"a.b"):
-        shell_file(plan(**fields))
+        shell_file(planned(**fields))
