@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from tests.real.local import LocalServer
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 ANSWER = "The answer is forty-two."
 HOLD = "please-hold-the-line"
@@ -39,14 +36,9 @@ class Provider(LocalServer):
         """What an agent's `llm.base_url` must be."""
         return f"{self.url}/v1"
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         self.release.set()
-        await super().__aexit__(kind, error, at)
+        await super().__aexit__(*raised)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
