@@ -23,6 +23,9 @@ class Verdict(enum.Enum):
     CLOSE = "close"  # 503, and the connection ends: shutting down
 
 
+# For the upstream that is there, or on its way.
+FOR_UPSTREAM: Final = frozenset({Verdict.RELAY, Verdict.HOLD})
+
 # Every request is judged, and a member looked up in its class costs more than all the rest.
 _DRAINING: Final = State.DRAINING
 _READY: Final = State.READY

@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final, cast
 
+from proxy.lifecycle.gate import FOR_UPSTREAM
 from proxy.relay.endpoint import reset_on_close
 from proxy.relay.follower import GONE, IDLE, STAGES, TUNNEL, Follower
 from proxy.relay.limits import HELD, HIGH_WATER
@@ -82,6 +83,12 @@ class Backend(Follower):
         self._stop_dialling()
         seconds = self.client.relay.limits.connect_timeout
         self.refused(504, f"cannot connect to the upstream within {seconds:g} s")
+
+    def reconsider(self) -> None:
+        """The state has changed: who accepts the connection now may be the upstream's successor."""
+        dialling = self.dial is not None and not self.control
+        if dialling and self.client.judged() not in FOR_UPSTREAM:
+            self.refused(502, "cannot connect to the upstream: it has ended")
 
     def _stop_dialling(self) -> None:
         if self.dial is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.lifecycle.gate import Verdict
+from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
 from proxy.relay.backend import Backend
 from proxy.relay.body import RequestBody
 from proxy.relay.endpoint import (
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from proxy.relay.relay import Relay
 
 _RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks
-_FOR_UPSTREAM: Final = frozenset({Verdict.RELAY, Verdict.HOLD})
 
 
 class Client(Unserved):
@@ -120,7 +119,7 @@ class Client(Unserved):
 
     def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
         relay = self.relay
-        if relay.admits is not None and verdict in _FOR_UPSTREAM and not relay.admits(head):
+        if relay.admits is not None and verdict in FOR_UPSTREAM and not relay.admits(head):
             verdict = Verdict.UNAUTHORIZED
         if verdict is _RELAY:
             backend = self._upstream

@@ -97,8 +97,8 @@ class Relay:
         self.flush_ticks = wheel.ticks(FLUSH_SECONDS)
         self.draining = False
         self._clients: set[Client] = set()
-        self._dials: set[asyncio.Task[None]] = set()
-        self.parking = Parking(loop, hold, self._dials)
+        self._dials: dict[asyncio.Task[None], Backend] = {}
+        self.parking = Parking(loop, hold, self._dials.keys())
         self._gone = asyncio.Event()  # set whenever a connection ends while draining
         self.connections = 0
         self.requests = 0
@@ -161,8 +161,13 @@ class Relay:
         self.wheel.close()
 
     def reconsider(self) -> None:
-        """Ask the gate again about the requests that are held: its answer may have changed."""
+        """Ask the gate again about requests that have not reached the upstream.
+
+        Call it at every change of its answers: what one takes back, the next must not give again.
+        """
         self.parking.reconsider()
+        for backend in list(self._dials.values()):
+            backend.reconsider()
 
     # For the connections.
 
@@ -188,8 +193,8 @@ class Relay:
         """Begin to connect `backend`; it takes what is written to it meanwhile."""
         work = self._open_control(backend) if backend.control else self._open_upstream(backend)
         backend.dial = task = self._loop.create_task(work)
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
+        self._dials[task] = backend
+        task.add_done_callback(self._dials.pop)
         if not backend.control:
             self.wheel.arm(backend, self.connect_ticks)
         return backend

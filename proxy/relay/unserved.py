@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.lifecycle.gate import Verdict
+from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
 from proxy.relay.endpoint import BODY, HEAD, WAIT
 from proxy.relay.intake import Intake
 from proxy.relay.limits import DISCARDED
@@ -33,13 +33,10 @@ class Unserved(Intake):
         """Do with a request what the gate says; what of `rest` is still unread."""
         raise NotImplementedError
 
-    def reconsider(self) -> None:
-        """The gate may judge a parked request differently by this time."""
+    def judged(self) -> Verdict:
+        """What the gate says of the present request by this time."""
         head = self.head
-        if head is not None:
-            verdict = self.relay.gate(head.method, head.target)
-            if verdict is not Verdict.HOLD:
-                self.go_on(verdict)
+        return Verdict.REFUSE if head is None else self.relay.gate(head.method, head.target)
 
     def go_on(self, verdict: Verdict) -> None:
         """Do with a parked request what `verdict` says."""
@@ -47,6 +44,8 @@ class Unserved(Intake):
         head = self.head
         if head is None:
             return
+        if verdict not in FOR_UPSTREAM and len(self.held) > head.length:
+            self._last = True  # the requests behind it came for the same upstream
         self.dispatch(verdict, head, b"")
         if self.held and self.state in {BODY, HEAD}:
             self.read_held()
