@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +11,10 @@ import pytest
 
 from proxy.launcher import place
 from proxy.launcher.errors import LaunchError
-from proxy.launcher.files import Files
-from proxy.launcher.spec import FileSpec
-from tests.launching import Launcher, encoded
+from tests.placing import SECRET, mode, refused, snapshot, spec, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-SECRET = "s3cr3t-content"
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o777], ids=oct)
@@ -28,44 +22,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
-def snapshot(directory: Path) -> dict[str, tuple[int, int, bytes | str | None]]:
-    """Every entry below `directory`: mode, modification time, content or target."""
-    found: dict[str, tuple[int, int, bytes | str | None]] = {}
-    for path in sorted(directory.rglob("*")):
-        status = path.lstat()
-        content: bytes | str | None = None
-        if path.is_symlink():
-            content = str(path.readlink())
-        elif path.is_file():
-            content = path.read_bytes()
-        # Directories get another time by any entry that comes or goes.
-        when = 0 if path.is_dir() and not path.is_symlink() else status.st_mtime_ns
-        found[str(path.relative_to(directory))] = (stat.S_IMODE(status.st_mode), when, content)
-    return found
-
-
-def spec(
-    path: Path | str, content: bytes = b"x", mode: int = 0o600, base: Path | None = None
-) -> FileSpec:
-    return FileSpec(str(path), content, mode, str(base) if base is not None else None)
-
-
-def write(*files: FileSpec, run_dir: Path | None = None, cwd: Path | None = None) -> Files:
-    written = Files()
-    written.write(list(files), str(run_dir) if run_dir else None, str(cwd) if cwd else None)
-    return written
-
-
-def refused(*files: FileSpec, run_dir: Path | None = None) -> str:
-    with pytest.raises(LaunchError) as caught:
-        write(*files, run_dir=run_dir)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("wanted", [0o600, 0o400, 0o644, 0o660, 0o777, 0o000], ids=oct)
@@ -172,17 +128,6 @@ def test_the_run_dir_is_one_launchers_until_it_is_undone(tmp_path: Path, *, ther
     assert snapshot(tmp_path) == before
 
 
-def test_working_directory_that_is_gone_hinders_only_relative_paths(tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    with Launcher(cwd=gone) as launcher:
-        gone.rmdir()
-        answer = launcher.try_start("true", files=[{"path": "f", "content": ""}])
-        assert answer["error"].startswith("cannot find the working directory: ")
-        launcher.start("sleep", "600", files=[encoded(tmp_path / "f", b"x")], cwd="/")
-        assert (tmp_path / "f").read_bytes() == b"x"
-
-
 def test_long_names_and_relative_paths_work(tmp_path: Path) -> None:
     files = write(spec("n" * 255), spec("sub/file"), cwd=tmp_path)
     assert snapshot(tmp_path).keys() == {"n" * 255, "sub", "sub/file"}
@@ -228,63 +173,6 @@ def test_run_dir_of_another_user_is_refused(tmp_path: Path) -> None:
     assert refused(run_dir=run) == f"cannot use {run}: it belongs to uid {owner}"
 
 
-def test_delivered_keys_lie_over_the_base_file(tmp_path: Path) -> None:
-    base = tmp_path / "base.json"
-    base.write_text(json.dumps({"kept": {"a": 1}, "over": {"a": 1, "b": 2}}))
-    write(spec(tmp_path / "out", json.dumps({"over": {"a": 9}, "new": []}).encode(), base=base))
-    merged = json.loads((tmp_path / "out").read_text())
-    assert merged == {"kept": {"a": 1}, "over": {"a": 9}, "new": []}
-    assert mode(tmp_path / "out") == 0o600
-
-
-def test_base_file_may_be_the_file_itself_and_comes_back(tmp_path: Path) -> None:
-    out = tmp_path / "config.json"
-    out.write_text('{"a": 1}\n')
-    files = write(spec(out, b'{"b": 2}', base=out))
-    assert json.loads(out.read_text()) == {"a": 1, "b": 2}
-    files.undo()
-    assert out.read_text() == '{"a": 1}\n'
-
-
-def test_missing_base_file_counts_as_empty(tmp_path: Path) -> None:
-    write(spec(tmp_path / "out", b'{"a": 1}', base=tmp_path / "none"))
-    assert json.loads((tmp_path / "out").read_text()) == {"a": 1}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        f'["{SECRET}"]'.encode(),
-        f'{{"a": {SECRET}}}'.encode(),
-        b"",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b"null",
-    ],
-    ids=["list", "broken", "empty", "not utf-8", "deep", "null"],
-)
-def test_base_file_that_is_no_object_is_named_but_not_quoted(
-    tmp_path: Path, content: bytes
-) -> None:
-    base = tmp_path / "base.json"
-    base.write_bytes(content)
-    error = refused(spec(tmp_path / "out", b"{}", base=base))
-    assert error == f"cannot read base file {base}: it is not a JSON object"
-    assert refused(spec(tmp_path / "out", content, base=tmp_path / "none")) == (
-        f"cannot merge {tmp_path}/out with {tmp_path}/none:"
-        " the delivered content is not a JSON object"
-    )
-    assert snapshot(tmp_path).keys() == {"base.json"}
-
-
-def test_base_file_that_would_block_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    error = refused(spec(tmp_path / "out", b"{}", base=tmp_path / "pipe"))
-    assert error == f"cannot read base file {tmp_path}/pipe: it is not a regular file"
-    error = refused(spec(tmp_path / "out", b"{}", base=tmp_path))
-    assert error == f"cannot read base file {tmp_path}: it is not a regular file"
-
-
 def test_what_could_not_be_undone_is_named_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"before")
     files = write(spec(tmp_path / "kept"), spec(tmp_path / "new"), spec(tmp_path / "last"))
@@ -300,50 +188,6 @@ def test_what_could_not_be_undone_is_named_and_tried_again(tmp_path: Path) -> No
     assert snapshot(tmp_path).keys() == {"kept"}
 
 
-def test_upstream_finds_the_files_and_a_restart_begins_from_the_first_state(
-    tmp_path: Path,
-) -> None:
-    target, run = tmp_path / "config", tmp_path / "run"
-    target.write_bytes(b"before")
-    fields = {"files": [encoded(target, b"delivered\n", 0o640)], "run_dir": str(run)}
-    with Launcher() as launcher:
-        for _ in range(3):
-            launcher.start("sh", "-c", f"cat {target}; stat -c %a {target} {run}", **fields)
-            launcher.event("exit", code=0)
-            launcher.events.clear()
-            # The upstream ended by itself: its files stay until it is stopped or started anew.
-            assert target.read_bytes() == b"delivered\n"
-        launcher.start("sh", "-c", f"cat {target}; stat -c %a {target} {run}", **fields)
-        launcher.event("exit", code=0)
-        assert launcher.output() == ["delivered", "640", "700"]
-        launcher.stop()
-        assert target.read_bytes() == b"before"
-        assert snapshot(tmp_path).keys() == {"config"}
-
-
-def test_what_a_killed_launcher_had_replaced_comes_back_with_the_next_one(tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
-    config, link = work / "config.json", work / "link"
-    config.write_text('{"kept": 1}')
-    link.symlink_to("nowhere")
-    before = snapshot(work)
-    files = [encoded(config, b'{"delivered": 1}', base=config), encoded(link, b"x")]
-    for _ in range(2):
-        with Launcher() as launcher:
-            launcher.start("sleep", "600", files=files)
-            assert json.loads(config.read_text()) == {"kept": 1, "delivered": 1}
-            assert link.read_bytes() == b"x"
-            launcher.process.kill()
-            launcher.process.wait()
-        assert snapshot(work) != before
-    with Launcher() as launcher:
-        launcher.start("sleep", "600", files=files)
-        assert json.loads(config.read_text()) == {"kept": 1, "delivered": 1}
-        launcher.stop()
-        assert snapshot(work) == before
-
-
 def test_foreign_file_under_a_hidden_name_is_not_taken_for_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "f"
     Path(place.hidden(str(path), "new")).symlink_to(tmp_path / "elsewhere")
@@ -355,12 +199,3 @@ def test_foreign_file_under_a_hidden_name_is_not_taken_for_what_was_there(tmp_pa
         old.write_text("x")
         os.chown(old, 65534, -1)
         assert refused(spec(path)) == f"cannot write {path}: {old} is in the way"
-
-
-def test_start_that_cannot_write_starts_nothing(tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    with Launcher() as launcher:
-        answer = launcher.try_start("touch", str(ran), files=[encoded(tmp_path, SECRET.encode())])
-        assert answer["error"] == f"cannot write {tmp_path}: it is not a regular file"
-        assert launcher.children() == []
-        assert list(tmp_path.iterdir()) == []
