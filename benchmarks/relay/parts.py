@@ -161,27 +161,38 @@ def million(bench: Bench) -> None:
 
 
 def slow(bench: Bench) -> None:
-    """A normal client before each attack, and during it."""
-    quiet, beside = (
+    """A normal client before each attack, and during it; and what the attackers take."""
+    quiet, beside, memory = (
         {
-            mode: bench.measure(f"99th percentile {when} {mode}", "us", higher=False)
+            mode: bench.measure(name.format(mode), unit, higher=False)
             for mode in slowness.MODES
+            if slowness.MODES[mode].stays or unit == "us"
         }
-        for when in ("before", "beside")
+        for name, unit in (
+            ("99th percentile before {}", "us"),
+            ("99th percentile beside {}", "us"),
+            ("memory of each {}", "KiB"),
+        )
     )
+    fresh: dict[str, int] = {}
 
     def take(name: str) -> dict[Measure, float]:
+        port, running = bench.ports[SMALL][name], bench.processes[SMALL][name]
         taken = {}
-        for name_of_mode, mode in slowness.MODES.items():
-            taken[quiet[name_of_mode]] = p99(name)
-            with slowness.attack(mode, bench.ports[SMALL][name], bench.load_core):
-                taken[beside[name_of_mode]] = p99(name)
+        for mode, how in slowness.MODES.items():
+            taken[quiet[mode]] = p99(port)
+            empty = fresh.setdefault(name, running.memory())
+            with slowness.attack(how, port, bench.load_core):
+                if mode in memory:
+                    grown = running.memory() - empty
+                    taken[memory[mode]] = grown / 1024 / slowness.ATTACKERS
+                taken[beside[mode]] = p99(port)
         return taken
 
-    def p99(name: str) -> float:
-        return 1e6 * load.small(bench.ports[SMALL][name], 8, bench.seconds, bench.load_core).p99
+    def p99(port: int) -> float:
+        return 1e6 * load.small(port, 8, bench.seconds, bench.load_core).p99
 
-    bench.turns(take, *quiet.values(), *beside.values(), direct=False)
+    bench.turns(take, *quiet.values(), *beside.values(), *memory.values(), direct=False)
 
 
 # `start` and `idle` before what makes memory grow.
