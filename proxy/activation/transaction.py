@@ -179,6 +179,7 @@ class Activator:
             await self._attempt(plan, due)
         except ActivationError as error:
             if self._on_exit == "restart":
+                logger.error("start failed", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
                 await self._restart(plan, str(error))
                 return
             logger.critical("cannot start the upstream", extra={"error": str(error)})
