@@ -60,6 +60,9 @@ def open_listener(address: TcpAddress | UnixAddress) -> socket.socket:
         return _tcp(address)
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno is not None and error.errno in errno.errorcode:
+            # The kernel's words; `create_server` adds the address once more.
+            reason = os.strerror(error.errno)
         raise ProxyError(f"cannot listen on {address}: {reason}") from error
 
 

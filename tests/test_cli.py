@@ -97,4 +97,4 @@ def test_listener_that_is_taken_exits_with_1_and_names_it() -> None:
             cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
     assert answer.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in answer.stderr
+    assert f'"cannot listen on 127.0.0.1:{port}: Address already in use"' in answer.stderr
