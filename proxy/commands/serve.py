@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+logger = logging.getLogger(__name__)
 
 _EPILOG: Final = """\
 It stops on SIGTERM or SIGINT: running requests may end within drain.grace, then the agent server is
@@ -31,8 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         usage="%(prog)s [--config FILE] [-- COMMAND ...]",
         description="Run the proxy in front of an agent server. Settings come from FILE, over them "
         "the environment\n(PROXY_UPSTREAM__URL, OH_DEFERRED_INIT, OH_SECRET_KEY, ...), over that "
-        "the command after '--'. With\nneither a file nor a command, the embedded sample agent is "
-        "served.",
+        "the command after '--'. With\nnone of a file, a command and a PROXY_UPSTREAM... "
+        "variable, the embedded sample agent is served.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,15 +52,23 @@ def run(args: argparse.Namespace) -> int:
     from proxy.serve import run_server  # noqa: PLC0415
     from proxy.settings import load_settings  # noqa: PLC0415
 
-    settings = load_settings(args.config, _environment(args), args.command or None)
-    return run_server(settings, Log(settings.log.level, settings.log.format))
+    sample = _nothing_is_named(args)
+    environ = _sample_environment() if sample else os.environ
+    settings = load_settings(args.config, environ, args.command or None)
+    log = Log(settings.log.level, settings.log.format)
+    if sample:  # to whoever forgot the command it must not look like an agent server of theirs
+        logger.warning("no agent server is named: serving the embedded sample agent")
+    return run_server(settings, log)
 
 
-def _environment(args: argparse.Namespace) -> Mapping[str, str]:
-    """The environment; under it the sample agent's settings when nothing names an upstream."""
-    named = any(name.startswith("PROXY_UPSTREAM__") for name in os.environ)
-    if args.config is not None or args.command or named:
-        return os.environ
+def _nothing_is_named(args: argparse.Namespace) -> bool:
+    variables = (name for name, value in os.environ.items() if value.strip())  # blank: not set
+    named = any(re.match(r"PROXY_UPSTREAM(__|$)", name) for name in variables)
+    return not (args.config is not None or args.command or named)
+
+
+def _sample_environment() -> Mapping[str, str]:
+    """The environment, and under it the sample agent's settings."""
     from proxy.demo.sample import sample_settings_overrides  # noqa: PLC0415  rarely needed
 
     sample = {
