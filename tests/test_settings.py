@@ -169,7 +169,13 @@ def test_a_misspelt_variable_is_a_fault_with_the_right_spelling(name: str, meant
 @pytest.mark.parametrize(
     ("env", "expected"),
     [
-        ({"PROXY_UPSTREAM__COMMAND": "python -m x"}, "PROXY_UPSTREAM__COMMAND: is not JSON"),
+        (
+            {"PROXY_UPSTREAM__COMMAND": "python -m x"},
+            (
+                "PROXY_UPSTREAM__COMMAND: is not JSON: Expecting value at character 1; lists and "
+                'mappings are given as JSON: ["a", "b"], {"A": "b"}'
+            ),
+        ),
         (
             {"PROXY_UPSTREAM__ENV": '{"A": "1", "A": "2"}'},
             "PROXY_UPSTREAM__ENV: has the key 'A' tw",

@@ -40,6 +40,7 @@ _SERVICE_LINK: Final = re.compile(
     re.ASCII,
 )
 _SECTIONS: Final = frozenset(path for path, _ in sections() if path)
+_JSON_WANTED: Final = 'lists and mappings are given as JSON: ["a", "b"], {"A": "b"}'
 # How alike a name must be to that of a setting to be taken for it.
 _NEARLY: Final = 0.9
 
@@ -72,7 +73,7 @@ def overlay(data: dict[str, Any], origins: Origins, environ: Mapping[str, str]) 
         origin = Origin(path, name=name)
         if problem is not None:
             origins.note(path, origin)
-            faults.append(Fault(path, problem, "lists and mappings are given as JSON"))
+            faults.append(Fault(path, problem, _JSON_WANTED))
         else:
             put(data, origins, path, value, origin)
     return faults + list(_unknown(environ, names))

@@ -222,6 +222,9 @@ def _hint(path: Path, error: ErrorDetails) -> str | None:
         return did_you_mean(value, re.findall(r"'(\w+)'", str(error.get("ctx", {}))))
     if value is None:
         return "leave the key out for its default"
+    if error["type"] == "tuple_type" and isinstance(value, str):
+        words = "[program, argument, ...]" if path[-1] == "command" else "[a, b]"
+        return f"write it as {words}"
     if error["type"] == "string_type" and isinstance(value, bool | int | float):
         literal = shown(path, value)
         return "write it in quotes" + (f': "{literal}"' if literal else "")

@@ -67,11 +67,19 @@ def read_yaml(file: FilePath) -> Document:
         mark = error.problem_mark or error.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         parts = [part for part in (error.context, error.problem) if part]
+        if mark and _at(text, mark.line, mark.column) == "\t":
+            parts = ["a tab stands where only spaces may; indent with spaces"]
         raise UnreadableError(f"{file}{place}: {', '.join(parts)}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise UnreadableError(f"{file}: {error}") from None
     except _UnusableError as error:
         raise UnreadableError(f"{file}:{error.line}: {error}") from None
+
+
+def _at(text: str, line: int, column: int) -> str:
+    """The character there; nothing past the end."""
+    lines = text.splitlines()
+    return lines[line][column : column + 1] if line < len(lines) else ""
 
 
 def _read_text(file: FilePath) -> str:
