@@ -18,6 +18,7 @@ import aiohttp
 
 from proxy.demo.processes import descendants
 from tests.agentcontainer import AgentContainer
+from tests.apart import elsewhere
 from tests.harness import KEY, echo_settings
 from tests.launching import alive
 
@@ -56,13 +57,7 @@ class Mortal:
         self._settings["upstream"]["command"] += ["--steer", str(self.steer)]
         self._settings["init"]["timeout"] = timeout
         if apart:
-            self._settings["upstream"] |= {
-                "activation": "launcher",
-                "launcher": {
-                    "socket": str(directory / "launcher.sock"),
-                    "token": str(directory / "token"),
-                },
-            }
+            self._settings["upstream"] |= elsewhere(directory)
 
     # Life
 
