@@ -47,7 +47,9 @@ def ready(pod):
 
 def take(claim):
     """A pod that is ours alone: of two who patch the same version of it, one gets 409."""
-    _, found = kubernetes("GET", f"?labelSelector={WARM}")
+    status, found = kubernetes("GET", f"?labelSelector={WARM}")
+    if status != 200:
+        sys.exit(f"cannot list pods: {found.get('message', status)}")
     for pod in filter(ready, found["items"]):
         labels = {"deferred-init/claimed": "true", "deferred-init/claim": claim}
         version = pod["metadata"]["resourceVersion"]
@@ -55,13 +57,18 @@ def take(claim):
         status, taken = kubernetes("PATCH", "/" + pod["metadata"]["name"], patch)
         if status == 200:
             return f"http://{taken['status']['podIP']}:{PORT}"
+        if status not in (404, 409):  # neither gone nor somebody else's: so it is with all of them
+            sys.exit(f"cannot take {pod['metadata']['name']}: {taken.get('message', status)}")
     sys.exit("no warm pod is left: try again, and make the pool larger")
 
 
 def main():
+    key = os.environ.get("OH_SECRET_KEY")
+    if len(sys.argv) != 2 or not key:
+        sys.exit("usage: OH_SECRET_KEY=... python claim.py CLAIM_ID < init.json")
+    # Before a pod is taken for it.
     claim, init = sys.argv[1], json.load(sys.stdin)
     pod = take(claim)
-    key = os.environ["OH_SECRET_KEY"]
     status, answer = ask("POST", f"{pod}/api/init", init, X_Init_API_Key=key, Idempotency_Key=claim)
     if status != 200 or answer["state"] != "ready":
         sys.exit(f"{pod}: {status} {answer}")  # dormant again: post once more, or delete the pod
