@@ -11,14 +11,13 @@ from proxy.lifecycle.gate import Verdict
 from proxy.relay.accesslog import AccessLog
 from tests.harness import echo_settings
 from tests.raw.loops import both_loops
-from tests.raw.peers import get, message, pair, settle
+from tests.raw.peers import OK, get, message, pair, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import Serve
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 UPGRADE = b"Connection: Upgrade", b"Upgrade: x"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
@@ -262,9 +261,7 @@ async def test_errors_only_leaves_out_what_went_well(records: Records) -> None:
 @both_loops
 async def test_nothing_is_told_when_it_is_off(records: Records) -> None:
     async with pair() as p:
-        client, upstream, _ = await p.exchange(get(b"/"))
-        await upstream.send(OK)
-        await client.response()
+        client, _ = await p.kept(b"/")
         client.close()
         await settle(lambda: not p.relay.open_connections)
         assert not records.all

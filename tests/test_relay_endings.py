@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.raw.loops import both_loops
-from tests.raw.peers import get, message, pair, settle
+from tests.raw.peers import OK, get, message, pair, settle
 
 if TYPE_CHECKING:
     from tests.raw.peers import Wire
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OPEN = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -101,9 +100,7 @@ async def test_bytes_after_the_response_are_nobodys_and_end_the_connection() -> 
 @both_loops
 async def test_bytes_nobody_asked_for_end_an_idle_connection() -> None:
     async with pair() as p:
-        client, upstream, _ = await p.exchange(get(b"/1"))
-        await upstream.send(OK)
-        assert await client.exactly(len(OK)) == OK
+        client, upstream = await p.kept()
         await upstream.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         assert await client.rest() == b""
 
@@ -111,9 +108,7 @@ async def test_bytes_nobody_asked_for_end_an_idle_connection() -> None:
 @both_loops
 async def test_idle_upstream_that_closes_takes_the_client_along() -> None:
     async with pair() as p:
-        client, upstream, _ = await p.exchange(get(b"/1"))
-        await upstream.send(OK)
-        assert await client.exactly(len(OK)) == OK
+        client, upstream = await p.kept()
         upstream.close()
         assert await client.rest() == b""
 
@@ -121,9 +116,7 @@ async def test_idle_upstream_that_closes_takes_the_client_along() -> None:
 @both_loops
 async def test_kept_connection_that_dies_under_a_request_ends_without_an_answer() -> None:
     async with pair() as p:
-        client, upstream, _ = await p.exchange(get(b"/1"))
-        await upstream.send(OK)
-        assert await client.exactly(len(OK)) == OK
+        client, upstream = await p.kept()
         await client.send(get(b"/2"))
         await upstream.head()
         upstream.close()

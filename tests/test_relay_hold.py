@@ -8,9 +8,8 @@ import pytest
 
 from proxy.lifecycle.gate import Verdict
 from tests.raw.loops import both_loops
-from tests.raw.peers import Pair, Wire, get, message, pair, settle
+from tests.raw.peers import OK, Pair, Wire, get, message, pair, settle
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 UPGRADE = get(b"/socket", b"Connection: Upgrade", b"Upgrade: websocket")
 LONG = 60.0  # seconds; no test waits for it

@@ -6,7 +6,7 @@ import asyncio
 import os
 import resource
 import socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +14,14 @@ import pytest
 from proxy.lifecycle.gate import Verdict
 from proxy.settings import TcpAddress
 from tests.raw.loops import both_loops
-from tests.raw.peers import get, message, pair, settle
+from tests.raw.peers import OK, get, message, pair, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from proxy.relay.head import RequestHead
     from tests.raw.peers import Wire
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -155,9 +156,7 @@ async def test_connection_over_the_limit_is_told_and_closed() -> None:
 @both_loops
 async def test_drain_closes_idle_connections_and_waits_for_requests() -> None:
     async with pair() as p:
-        idle, upstream, _ = await p.exchange(get(b"/1"))
-        await upstream.send(OK)
-        await idle.response()
+        idle, upstream = await p.kept()
         busy, upstream, _ = await p.exchange(get(b"/2"))
         draining = asyncio.create_task(p.relay.drain(5))
         assert await idle.rest() == b""
@@ -193,30 +192,33 @@ async def test_request_that_comes_while_draining_is_turned_away() -> None:
         await draining
 
 
+@contextmanager
+def full() -> Iterator[TcpAddress]:
+    """Where nobody is accepted, and the queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        with socket.create_connection(address):  # all that the queue takes
+            yield TcpAddress(*address)
+
+
 @both_loops
 async def test_upstream_that_accepts_nobody_is_504_in_time() -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        address = full.getsockname()
-        with socket.create_connection(address):  # all that the queue takes
-            async with pair(dial=TcpAddress(*address), connect_timeout=0.2) as p:
-                client = await p.sent(get(b"/"))
-                answer = await client.rest()
-                assert answer.startswith(b"HTTP/1.1 504 ")
-                assert b"cannot connect to the upstream within 0.2 s" in answer
-                assert not p.relay._dials
+    with full() as address:
+        async with pair(dial=address, connect_timeout=0.2) as p:
+            client = await p.sent(get(b"/"))
+            answer = await client.rest()
+            assert answer.startswith(b"HTTP/1.1 504 ")
+            assert b"cannot connect to the upstream within 0.2 s" in answer
+            assert not p.relay._dials
 
 
 @both_loops
 async def test_client_that_leaves_while_its_upstream_is_dialled_stops_the_dial() -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        address = full.getsockname()
-        with socket.create_connection(address):
-            async with pair(dial=TcpAddress(*address)) as p:
-                client = await p.sent(get(b"/"))
-                await settle(lambda: p.relay._dials)
-                client.close()
-                await settle(lambda: not p.relay._dials and not p.relay.open_connections)
+    with full() as address:
+        async with pair(dial=address) as p:
+            client = await p.sent(get(b"/"))
+            await settle(lambda: p.relay._dials)
+            client.close()
+            await settle(lambda: not p.relay._dials and not p.relay.open_connections)

@@ -12,13 +12,11 @@ from proxy.lifecycle.gate import Verdict
 from proxy.relay import Refusal
 from proxy.settings import TcpAddress, UnixAddress
 from tests.raw.loops import both_loops
-from tests.raw.peers import get, message, pair, settle
+from tests.raw.peers import OK, get, message, pair, settle
 from tests.requestids import without_made_id
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @both_loops
@@ -110,9 +108,7 @@ async def test_missing_unix_socket_of_the_upstream_is_502(tmp_path: Path) -> Non
 @both_loops
 async def test_counters_count() -> None:
     async with pair() as p:
-        client, upstream, _ = await p.exchange(get(b"/"))
-        await upstream.send(OK)
-        await client.response()
+        client, _ = await p.kept(b"/")
         relay = p.relay
         assert (relay.connections, relay.requests, relay.open_connections) == (1, 1, 1)
         assert (relay.bytes_in, relay.bytes_out) == (27, len(OK))

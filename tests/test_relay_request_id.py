@@ -10,13 +10,12 @@ import pytest
 
 from proxy.lifecycle.gate import Verdict
 from tests.raw.loops import both_loops
-from tests.raw.peers import Wire, get, message, pair
+from tests.raw.peers import OK, Wire, get, message, pair
 from tests.requestids import without_made_id
 
 if TYPE_CHECKING:
     from tests.harness import Serve
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FORWARDED = b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: http", b"X-Forwarded-Host: a"
 
 

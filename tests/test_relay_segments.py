@@ -15,14 +15,13 @@ from proxy.relay.chunks import ChunkError, ChunkReader
 from tests.raw import strict
 from tests.raw.corpus_requests import ACCEPTED, REFUSED
 from tests.raw.corpus_responses import BAD, SAME
-from tests.raw.peers import PATIENCE, Pair, Wire, get, message, pair
+from tests.raw.peers import OK, PATIENCE, Pair, Wire, get, message, pair
 from tests.requestids import strip_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 MODEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-OK = message(b"HTTP/1.1 200 OK", b"Content-Length: 2", body=b"ok")
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

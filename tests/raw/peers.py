@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE = 10.0  # seconds until a wait is a failure
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def message(first: bytes, *fields: bytes, body: bytes = b"") -> bytes:
@@ -115,6 +116,14 @@ class Pair:
         self.accepted: asyncio.Queue[Wire] = asyncio.Queue()
         self.wires: list[Wire] = []
         self.unix: str | None = None
+        self.control: web.AppRunner | None = None
+
+    @property
+    def control_connections(self) -> int:
+        """Connections that the control plane knows of."""
+        assert self.control is not None
+        assert self.control.server is not None
+        return len(self.control.server.connections)
 
     def gate(self, _method: bytes, target: bytes) -> Verdict:
         own = target.partition(b"?")[0] in CONTROL_PATHS
@@ -140,6 +149,13 @@ class Pair:
         client = await self.sent(*segments)
         upstream = await self.accept()
         return client, upstream, await upstream.head()
+
+    async def kept(self, target: bytes = b"/1") -> tuple[Wire, Wire]:
+        """Both ends of connections that are kept, after an exchange that went well."""
+        client, upstream, _ = await self.exchange(get(target))
+        await upstream.send(OK)
+        assert await client.exactly(len(OK)) == OK
+        return client, upstream
 
     async def accept_wire(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer)
@@ -182,6 +198,7 @@ async def pair(
         await loop.connect_accepted_socket(runner.server, sock)
 
     ends = Pair()
+    ends.control = runner
     if unix is not None:
         path = str(unix / "upstream")
         upstream = await asyncio.start_unix_server(ends.accept_wire, path, limit=2**24)
