@@ -7,8 +7,8 @@ import pytest
 from proxy.lifecycle.gate import Verdict
 from proxy.relay.tally import BOUNDS, Tally, Times
 from tests.raw.loops import both_loops
-from tests.raw.peers import get, pair, settle
-from tests.test_access_log import OK, SWITCH, UPGRADE
+from tests.raw.peers import OK, get, pair, settle
+from tests.test_access_log import SWITCH, UPGRADE
 
 
 def count(times: Times) -> float:
@@ -23,9 +23,7 @@ def counted(tally: Tally) -> dict[tuple[str, str, str], int]:
 async def test_requests_are_counted_by_who_answered_method_and_status() -> None:
     tally = Tally()
     async with pair(tally=tally) as p:
-        client, upstream, _ = await p.exchange(get(b"/1"))
-        await upstream.send(OK)
-        await client.response()
+        client, upstream = await p.kept()
         for method, status in ((b"PUT", 404), (b"PURGE", 200), (b"BREW", 799)):
             await client.send(get(b"/").replace(b"GET", method))
             await upstream.head()
