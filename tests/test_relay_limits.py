@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import socket
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.lifecycle.gate import Verdict
-from proxy.settings import TcpAddress
 from tests.raw.loops import both_loops
-from tests.raw.peers import OK, get, message, pair, settle
+from tests.raw.peers import OK, full_queue, get, message, pair, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from proxy.relay.head import RequestHead
     from tests.raw.peers import Wire
 
@@ -192,20 +188,9 @@ async def test_request_that_comes_while_draining_is_turned_away() -> None:
         await draining
 
 
-@contextmanager
-def full() -> Iterator[TcpAddress]:
-    """Where nobody is accepted, and the queue is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        with socket.create_connection(address):  # all that the queue takes
-            yield TcpAddress(*address)
-
-
 @both_loops
 async def test_upstream_that_accepts_nobody_is_504_in_time() -> None:
-    with full() as address:
+    with full_queue() as address:
         async with pair(dial=address, connect_timeout=0.2) as p:
             client = await p.sent(get(b"/"))
             answer = await client.rest()
@@ -216,7 +201,7 @@ async def test_upstream_that_accepts_nobody_is_504_in_time() -> None:
 
 @both_loops
 async def test_client_that_leaves_while_its_upstream_is_dialled_stops_the_dial() -> None:
-    with full() as address:
+    with full_queue() as address:
         async with pair(dial=address) as p:
             client = await p.sent(get(b"/"))
             await settle(lambda: p.relay._dials)

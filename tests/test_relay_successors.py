@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.lifecycle.gate import Verdict
-from proxy.settings import TcpAddress
 from tests.raw.loops import both_loops
-from tests.raw.peers import get, message, pair, settle
+from tests.raw.peers import full_queue, get, message, pair, settle
 
 if TYPE_CHECKING:
     from tests.raw.peers import Pair
@@ -67,23 +65,19 @@ async def test_what_was_held_for_one_upstream_ends_with_the_shutdown_after_it() 
 
 @both_loops
 async def test_connection_that_is_made_while_its_upstream_ends_does_not_reach_the_next() -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        address = full.getsockname()
-        with socket.create_connection(address):  # all that the queue takes
-            async with pair(dial=TcpAddress(*address), connect_timeout=LONG) as p:
-                post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 9")
-                clients = [await p.sent(get(b"/")), await p.sent(post)]
-                await settle(lambda: len(p.relay._dials) == len(clients))
-                judge(p, Verdict.HOLD, Verdict.RELAY)  # the same one was started again
-                assert len(p.relay._dials) == len(clients)
-                judge(p, Verdict.REFUSE, Verdict.RELAY)
-                for client in clients:
-                    answer = await client.rest()
-                    assert answer.startswith(b"HTTP/1.1 502 ")
-                    assert b"cannot connect to the upstream: it has ended" in answer
-                assert not p.relay._dials
+    with full_queue() as address:
+        async with pair(dial=address, connect_timeout=LONG) as p:
+            post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 9")
+            clients = [await p.sent(get(b"/")), await p.sent(post)]
+            await settle(lambda: len(p.relay._dials) == len(clients))
+            judge(p, Verdict.HOLD, Verdict.RELAY)  # the same one was started again
+            assert len(p.relay._dials) == len(clients)
+            judge(p, Verdict.REFUSE, Verdict.RELAY)
+            for client in clients:
+                answer = await client.rest()
+                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert b"cannot connect to the upstream: it has ended" in answer
+            assert not p.relay._dials
 
 
 @both_loops

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from aiohttp import web
@@ -15,7 +15,7 @@ from proxy.relay import Relay
 from proxy.settings import LimitSettings, TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 PATIENCE = 10.0  # seconds until a wait is a failure
@@ -174,6 +174,17 @@ async def settle(condition: Any) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@contextmanager
+def full_queue() -> Iterator[TcpAddress]:
+    """Where nobody is accepted, and the queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        with socket.create_connection(address):  # all that the queue takes
+            yield TcpAddress(*address)
 
 
 @asynccontextmanager
