@@ -9,7 +9,8 @@ import tracemalloc
 from proxy.relay.forwarding import Forwarding
 from proxy.relay.head import HeadReader
 from proxy.settings import LimitSettings
-from tests.raw.peers import message
+from tests.raw.loops import both_loops
+from tests.raw.peers import get, message, pair, settle
 
 READER = HeadReader(LimitSettings())
 CLIENT = Forwarding(b"1.2.3.4", trusted=False)
@@ -51,3 +52,14 @@ def test_fields_that_connection_names_stop_here_however_many_it_names() -> None:
     assert head is not None
     out = head.forward(CLIENT, b"0-1", upstream=True)
     assert out.startswith(b"GET / HTTP/1.1\r\nHost: a\r\nx-aaa-: 2\r\naaa--: 3\r\nX-Forwarded-For")
+
+
+@both_loops
+async def test_client_that_asks_the_control_plane_and_hangs_up_leaves_nothing_behind() -> None:
+    async with pair() as p:
+        for _ in range(20):
+            client = await p.sent(get(b"/health"))
+            client.close()
+        await settle(lambda: p.relay.connections == 20 and not p.relay.open_connections)
+        await settle(lambda: not p.relay._dials)
+        await settle(lambda: not p.control_connections)

@@ -6,6 +6,7 @@ would without us: a message cut short stays short, a reset is a reset.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Final, cast
@@ -16,7 +17,6 @@ from proxy.relay.follower import GONE, IDLE, STAGES, TUNNEL, Follower
 from proxy.relay.limits import HELD, HIGH_WATER
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
 
     from proxy.relay.connection import Client
@@ -91,9 +91,11 @@ class Backend(Follower):
             self.refused(502, "cannot connect to the upstream: it has ended")
 
     def _stop_dialling(self) -> None:
-        if self.dial is not None:
-            self.dial.cancel()
-            self.dial = None
+        dial, self.dial = self.dial, None
+        # The way to the control plane is short, and has two ends: of one that is cut when half of it
+        # is made, the other half would never hear.
+        if dial is not None and not self.control:
+            dial.cancel()
             self.client.relay.wheel.forget(self)
 
     def refused(self, status: int, detail: str) -> None:
@@ -110,7 +112,8 @@ class Backend(Follower):
         self.dial = None
         self.client.relay.wheel.forget(self)
         if self.stage == GONE:
-            transport.abort()
+            # After whoever waits for the connection has been told of it: uvloop loses him else.
+            asyncio.get_running_loop().call_soon(transport.abort)
             return
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER)
