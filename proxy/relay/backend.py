@@ -92,8 +92,8 @@ class Backend(Follower):
 
     def _stop_dialling(self) -> None:
         dial, self.dial = self.dial, None
-        # The way to the control plane is short, and has two ends: of one that is cut when half of it
-        # is made, the other half would never hear.
+        # The way to the control plane is short and has two ends: when one is cut while it is made,
+        # the other never hears of it.
         if dial is not None and not self.control:
             dial.cancel()
             self.client.relay.wheel.forget(self)
