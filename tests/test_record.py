@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.launcher.record import summary
 from tests.launching import Launcher, alive, until
 from tests.warming import SERVE, Warm, base, view, write
 
@@ -219,8 +220,23 @@ def test_the_command_writes_a_plan(tmp_path: Path, app: dict[str, Any]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert "app.clean" in plan["modules"]
+    # What reads it is named; who only imports a reader is counted, and in the plan.
     assert "left out: app.first (reads APP_KEY)" in done.stderr
-    assert "app.clean" in json.loads((tmp_path / "plan.json").read_text())["modules"]
+    assert "app.importer" in plan["struck"]
+    assert "app.importer" not in done.stderr.partition("left out: ")[2]
+    assert " more that import or need those (under `struck` in the plan)" in done.stderr
+
+
+def test_a_trial_tells_causes_first_and_counts_the_rest() -> None:
+    followers = {f"a{number}": "imports urllib" for number in range(2000)}
+    told = summary({**followers, "urllib": "reads names like a_*"})
+    assert told == (
+        "urllib reads names like a_*, a0 imports urllib, a1 imports urllib, "
+        "a10 imports urllib, a100 imports urllib, 1996 more"
+    )
+    assert summary({}) == "nothing"
 
 
 def test_a_recording_says_which_interpreter_it_cannot_run(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    import argparse
-
     from proxy.settings import UpstreamSettings
 
 OUTPUT = "preload-plan.json"
+_EPILOG: Final = """\
+Best run where the image is built: a plan is for one interpreter and one set of packages. What is
+left out is shown with what it reads: a variable of the upstream's that makes it read less gives a
+better plan.
+
+example:
+  LITELLM_LOCAL_MODEL_COST_MAP=True deferred-init-proxy record --output preload-plan.json -- \\
+      python -m openhands.agent_server --host 127.0.0.1 --port 18000
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,12 +31,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="make a preload plan",
         usage="%(prog)s [--config FILE] [--output FILE] [--may-deliver NAME] [-- COMMAND ...]",
         description="Run the upstream once, find out which of its modules can be imported before "
-        "an init without reading what an init may deliver, and write the list to FILE for "
-        "upstream.preload.plan. Settings are read as 'serve' reads them; the upstream must be "
+        "an init without\nreading what an init may deliver, and write the list to FILE for "
+        "upstream.preload.plan. Settings are\nread as 'serve' reads them; the upstream must be "
         "able to start with them alone, on its own port.",
-        epilog="Best run where the image is built: a plan is for one interpreter and one set of "
-        "packages. Example: deferred-init-proxy record --output /opt/agent/preload-plan.json -- "
-        "python -m openhands.agent_server --host 127.0.0.1 --port 18000",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML settings")
     parser.add_argument(
@@ -57,9 +64,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(upstream.preload.plan or OUTPUT)
     plan = asyncio.run(_recorded(upstream, args.may_deliver))
     _write(plan, output.absolute())
-    struck = plan["struck"]
-    for module in sorted(struck):
-        _say(f"left out: {module} ({struck[module]})")
+    _say_struck(plan["struck"])
     print(f"{output}: {len(plan['modules'])} modules")  # noqa: T201  the command's answer
     return 0
 
@@ -92,6 +97,19 @@ def _write(plan: dict[str, Any], output: Path) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise ProxyError(f"cannot write {output}: {error.strerror}") from None
+
+
+def _say_struck(struck: dict[str, str]) -> None:
+    """What reads what an init may deliver; who imports it may be thousands, and is in the plan."""
+    causes = {
+        module: why
+        for module, why in sorted(struck.items())
+        if not why.startswith(("imports ", "needs "))
+    }
+    for module, why in causes.items():
+        _say(f"left out: {module} ({why})")
+    if followers := len(struck) - len(causes):
+        _say(f"left out: {followers} more that import or need those (under `struck` in the plan)")
 
 
 def _say(text: str) -> None:

@@ -41,6 +41,7 @@ ROUNDS = 12  # trials; each strikes at least one module, and chains of caches ar
 PROBE_INTERVAL = 0.1  # seconds
 PROBE_TIMEOUT = 2.0  # seconds
 TAIL = 5  # lines of the upstream's stderr in an error
+SHOWN = 5  # of a trial's finds, which may be thousands
 
 
 class Ready:
@@ -106,7 +107,7 @@ class Recorder:
             found = {name: why for name, why in report["struck"].items() if name not in struck}
             missing = set(report.get("missing", ()))
             listing = [module for module in listing if module not in missing]
-            text = ", ".join("%s %s" % item for item in sorted(found.items())) or "nothing"
+            text = summary(found)
             self._say("trial %d of %d modules strikes %s" % (number + 1, len(listing), text))
             struck.update(found)
             if not found and not report["hits"]:
@@ -242,6 +243,17 @@ class Boot:
     def _died(self, _code: int, reason: str) -> None:
         self._output.drain()
         self._ended = reason
+
+
+def summary(found: dict[str, str]) -> str:
+    """What a trial strikes: causes first, then who imports or needs them."""
+    ordered = sorted(
+        found.items(), key=lambda item: (item[1].startswith(("imports ", "needs ")), item[0])
+    )
+    texts = ["%s %s" % item for item in ordered[:SHOWN]]
+    if len(ordered) > SHOWN:
+        texts.append("%d more" % (len(ordered) - SHOWN))
+    return ", ".join(texts) or "nothing"
 
 
 def _remove(path: str) -> None:
