@@ -66,6 +66,9 @@ async def test_init_and_status_on_a_real_proxy(serve: Serve) -> None:
     refused = await command("init", *where, env={"OH_SECRET_KEY": "wrong"})
     assert (refused.code, refused.out) == (1, "")
     assert "X-Init-API-Key is missing or wrong (HTTP 401)" in refused.err
+    assert "note: " not in refused.err
+    refused = await command("init", *where)
+    assert "note: no key was given; set OH_SECRET_KEY or --key-file\n" in refused.err
     done = await command("init", *where, "--env", "A=1", env={"OH_SECRET_KEY": KEY})
     assert (done.code, json.loads(done.out)) == (0, {"state": "ready", "error": None})
     shown = await command("status", *where)

@@ -129,6 +129,8 @@ async def _init(args: argparse.Namespace, key: str | None, body: dict[str, Any])
                 return 1
             if left is not None:
                 _print_status(left)
+            if not key and isinstance(error, api.AnswerError) and error.http_status == 401:
+                _say("note: no key was given; set OH_SECRET_KEY or --key-file")
             raise
         except asyncio.CancelledError:
             progress.clear()
