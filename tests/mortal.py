@@ -136,19 +136,19 @@ class Mortal:
 
     async def kill(self, victim: str) -> None:
         """`proxy`, `agent`, `forkserver`, `launcher` (with its container), or `both` containers."""
-        chosen: set[int] = set()
+        chosen: list[int] = []
         match victim:
             case "agent":
-                chosen = {int((await self.details())["pid"])}
+                chosen = [int((await self.details())["pid"])]
             case "forkserver":
-                chosen = {await self.forkserver()}
+                chosen = [await self.forkserver()]
             case "proxy":
                 chosen = self._container_of_the_proxy()
             case "launcher":
                 chosen = self._container_of_the_launcher()
             case "both":
-                chosen = self._container_of_the_proxy() | self._container_of_the_launcher()
-        self.victims |= chosen
+                chosen = self._container_of_the_proxy() + self._container_of_the_launcher()
+        self.victims.update(chosen)
         for pid in chosen:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -156,12 +156,12 @@ class Mortal:
             await self._until(lambda: not any(alive(pid) for pid in chosen))
             self.agent.process.poll()
 
-    def _container_of_the_proxy(self) -> set[int]:
+    def _container_of_the_proxy(self) -> list[int]:
         return _family(self.proxy.process.pid)
 
-    def _container_of_the_launcher(self) -> set[int]:
+    def _container_of_the_launcher(self) -> list[int]:
         # Alone with the proxy, it is no container: nobody else goes with it.
-        return _family(self.launcher) if self.agent is not None else {self.launcher}
+        return _family(self.launcher) if self.agent is not None else [self.launcher]
 
     async def come_back(self) -> None:
         """What a kubelet does: start again every container that has ended."""
@@ -228,8 +228,9 @@ class Mortal:
                 await asyncio.sleep(0.01)
 
 
-def _family(pid: int) -> set[int]:
-    return {pid, *(one.pid for one in descendants(pid))}
+def _family(pid: int) -> list[int]:
+    """Parents first: with its container, nobody outlives its parent to tell of it."""
+    return [one.pid for one in descendants(pid)]
 
 
 def _command(pid: int) -> list[bytes]:
