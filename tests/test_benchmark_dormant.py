@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +13,20 @@ from benchmarks.proc import UnmeasuredError, processor_time, proportional, resid
 from tests.harness import ROOT, clean_environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
-async def test_the_benchmark_measures_everything_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Under the temporary directory itself: the paths of its Unix sockets must be short."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+async def test_the_benchmark_measures_everything_and_leaves_nothing(
+    tmp_path: Path, scratch: Path
+) -> None:
     report = tmp_path / "report.json"
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.dormant", "--runs", "1", "--rest", "0.1"),
         *("--json", str(report)),
