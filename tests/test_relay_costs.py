@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import string
 import tracemalloc
 
+import pytest
+
+from proxy.lifecycle.gate import Verdict
 from proxy.relay.forwarding import Forwarding
 from proxy.relay.head import HeadReader
 from proxy.settings import LimitSettings
@@ -63,3 +67,25 @@ async def test_client_that_asks_the_control_plane_and_hangs_up_leaves_nothing_be
         await settle(lambda: p.relay.connections == 20 and not p.relay.open_connections)
         await settle(lambda: not p.relay._dials)
         await settle(lambda: not p.control_connections)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [get(b"/"), message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 1", body=b"x")],
+)
+@both_loops
+async def test_refused_requests_in_a_long_pipeline_leave_turns_to_others(request_: bytes) -> None:
+    async with pair() as p:
+        p.verdict = Verdict.REFUSE
+        client = await p.connect()
+        client.writer.write(request_ * 2000)
+        before = most = 0
+        while before < 2000:
+            await asyncio.sleep(0)
+            done = p.relay.refusals["not_ready"]
+            most, before = max(most, done - before), done
+        assert most <= 2
+        for _ in range(2000):
+            assert (await client.response())[0].startswith(b"HTTP/1.1 503 ")
+        await client.send(get(b"/health"))
+        assert (await client.head()).startswith(b"HTTP/1.1 200 ")

@@ -6,6 +6,7 @@ however large it is, and the client waits as it would for a slow answer.
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -72,9 +73,21 @@ class Unserved(Intake):
             self.finish()
             return b""
         if self._body is not None:
-            return self.read_body(rest)
-        self.end_exchange()
+            rest = self.read_body(rest)
+        else:
+            self.end_exchange()
+        if rest and self.state == HEAD:
+            # Nobody else has had a turn since it was read, and there may be thousands behind it.
+            self.state = WAIT
+            asyncio.get_running_loop().call_soon(self._go_on_reading)
         return rest
+
+    def _go_on_reading(self) -> None:
+        if self.state != WAIT:  # it has ended meanwhile
+            return
+        self.end_exchange()
+        if self.state == HEAD:
+            self.read_held()
 
     def refuse(self, status: int, why: str) -> None:
         """Answer with an error if that is still possible, and end the connection."""
