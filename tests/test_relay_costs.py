@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import string
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 
@@ -89,3 +91,40 @@ async def test_refused_requests_in_a_long_pipeline_leave_turns_to_others(request
             assert (await client.response())[0].startswith(b"HTTP/1.1 503 ")
         await client.send(get(b"/health"))
         assert (await client.head()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [
+        (message(b"POST / HTTP/1.1", b"Host: a", b"Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
+        (b"", b"\r\n"),
+    ],
+)
+@both_loops
+async def test_many_small_things_that_wait_are_not_read_in_one_turn(
+    before: bytes, again: bytes
+) -> None:
+    async with pair() as p:
+        with socket.create_connection(("127.0.0.1", p.port)) as client:
+            client.setblocking(False)
+            client.send(before)
+            if before:
+                await (await p.accept()).head()
+            sent = fill(client, again)
+            done = most = 0
+            while done < sent:
+                await asyncio.sleep(0)
+                most, done = max(most, p.relay.bytes_in - len(before) - done), p.relay.bytes_in
+                done -= len(before)
+            assert most <= 256 * 1024
+
+
+def fill(client: socket.socket, again: bytes) -> int:
+    """Send as much of it as the kernel holds; the loop has no turn meanwhile."""
+    sent = 0
+    data = again * (2**17 // len(again))
+    with suppress(BlockingIOError):
+        while sent < 2**23:
+            sent += client.send(data[sent % len(again) :])
+    assert sent > 2**20
+    return sent

@@ -31,7 +31,8 @@ from proxy.relay.endpoint import (
     TUNNEL,
     WAIT,
 )
-from proxy.relay.limits import HIGH_WATER, KNOWN_SIZE
+from proxy.relay.fields import CHUNKED
+from proxy.relay.limits import HIGH_WATER, KNOWN_SIZE, LARGE_READ
 from proxy.relay.tally import SWITCHING
 from proxy.relay.unserved import Unserved
 from proxy.relay.wheel import NEVER
@@ -68,6 +69,8 @@ class Client(Unserved):
         size = len(data)
         self.received += size
         state = self.state
+        if size >= LARGE_READ and self._of_small_things():
+            self.take_turns()
         if state == HEAD and not self.stalled:
             if self.held:
                 self.read_more_of_head(data)
@@ -83,6 +86,12 @@ class Client(Unserved):
             self.hold(data)
         elif state == LINGER:
             self.linger(size)
+
+    def _of_small_things(self) -> bool:
+        """Whether what is read next may be cut into very many pieces: heads, or chunks."""
+        head = self.head
+        chunks = head is not None and head.length == CHUNKED
+        return self.state == HEAD or (self.state == BODY and chunks)
 
     def eof_received(self) -> bool:
         if self.state == TUNNEL:

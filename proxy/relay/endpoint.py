@@ -24,6 +24,7 @@ STATES: Final = ("head", "body", "wait", "tunnel", "linger", "closed")
 # Why reading is paused; it goes on when no reason is left.
 BACKEND_FULL: Final = 1
 HELD_FULL: Final = 2
+OTHERS_TURN: Final = 4
 
 # Directions of a tunnel that are over.
 FROM_CLIENT: Final = 1
@@ -93,6 +94,11 @@ class Endpoint(asyncio.Protocol):
     @property
     def paused(self) -> bool:
         return bool(self._pauses)
+
+    def take_turns(self) -> None:
+        """Read on when the others have had their turn."""
+        self.pause(OTHERS_TURN)
+        asyncio.get_running_loop().call_soon(self.resume, OTHERS_TURN)
 
     def begin_stall(self) -> None:
         self.stalled = True

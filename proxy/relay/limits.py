@@ -14,6 +14,10 @@ HELD: Final = 64 * 1024
 # Held bytes are read in pieces of this size, more than nearly every head.
 PIECE: Final = 16 * 1024
 
+# A read of this size may be one of many that uvloop makes in one turn of the loop (as long as each
+# fills its buffer of 256,000 bytes), so the next one is left to the next turn.
+LARGE_READ: Final = 128 * 1024
+
 # A body behind a refusal is read and thrown away up to here to keep the connection.
 DISCARDED: Final = 64 * 1024
 
