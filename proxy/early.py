@@ -28,8 +28,9 @@ def remember_signals(arguments: list[str]) -> None:
 
 def _remember(number: int, _frame: object) -> None:
     if _came:
-        # Asked twice, while something hangs: nothing was started, so nothing is left behind.
-        raise SystemExit(0)
+        # Asked twice, while something hangs: nothing was started, so nothing is left behind. Not by
+        # an exception, which is swallowed in callbacks such as importing has at every module.
+        os._exit(0)
     _came.append(number)
 
 

@@ -91,6 +91,34 @@ async def test_a_second_one_does_not_wait_for_what_hangs(tmp_path: Path) -> None
     assert await proxy.ended() == (0, [])
 
 
+# As the import system runs code of its own whenever a module has been imported.
+IN_A_CALLBACK = """
+import os, signal, weakref
+from proxy.early import remember_signals
+remember_signals(["serve"])
+class Lock: pass
+lock = Lock()
+watch = weakref.ref(lock, lambda _: [os.kill(os.getpid(), each) for each in (15, 2)])
+del lock
+signal.pause()
+"""
+
+
+async def test_a_second_one_ends_it_even_where_an_exception_would_be_swallowed() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", IN_A_CALLBACK,
+        stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=clean_environment(),
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            assert (await process.communicate())[1] == b""
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a process namespace needs root")
 async def test_pid_1_hears_a_stop_during_the_imports(tmp_path: Path) -> None:
     proxy = Importing(tmp_path)
