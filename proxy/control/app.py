@@ -7,11 +7,12 @@ relay's strict parser let through.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hmac
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from proxy.control.watch import parse_query, wants_stream
 from proxy.errors import (
@@ -92,13 +93,14 @@ class ControlPlane:
         """The routes, as a table: method, path, handler. Only init asks for a key."""
         app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_errors_as_json])
         app.on_response_prepare.append(_plain_headers)
-        app.add_routes([web.get("/health", self.health), web.get("/ready", self.ready)])
+        get = functools.partial(web.get, expect_handler=_expect)
+        post = functools.partial(web.post, expect_handler=_expect)
+        rest = functools.partial(web.route, "*", expect_handler=_expect)
+        app.add_routes([get("/health", self.health), rest("/health", _other_method)])
+        app.add_routes([get("/ready", self.ready), rest("/ready", _other_method)])
         if self._deferred:
-            app.add_routes(
-                [web.get("/api/init", self.status), web.post("/api/init", self.initialize)]
-            )
-        else:
-            app.add_routes([web.route("*", "/api/init", _not_deferred)])
+            app.add_routes([get("/api/init", self.status), post("/api/init", self.initialize)])
+        app.add_routes([rest("/api/init", _other_method if self._deferred else _not_deferred)])
         return app
 
     async def health(self, _request: web.Request) -> web.Response:
@@ -213,6 +215,22 @@ async def _read_body(request: web.Request) -> bytes:
         raise RequestError(f"the body did not arrive within {_BODY_TIMEOUT:g} s") from None
     except web.RequestPayloadError:
         raise RequestError("cannot read the body: its encoding is broken") from None
+
+
+async def _expect(request: web.Request) -> None:
+    """Ask for a body that waits to be asked for; every other expectation may be ignored.
+
+    (RFC 9110 section 10.1.1. aiohttp would refuse it, quoting what it cannot always write.)
+    """
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun with it
+
+
+async def _other_method(request: web.Request) -> web.Response:
+    resource = request.match_info.route.resource
+    allowed = {route.method for route in resource or ()} - {"*"}
+    raise web.HTTPMethodNotAllowed(request.method, allowed)
 
 
 async def _not_deferred(_request: web.Request) -> web.Response:
