@@ -287,6 +287,7 @@ class Client(Unserved):
                 backend.close(at_once=backend is self._active)
         self._upstream = self._control = self._active = None
         self.relay.parking.forget(self)
+        self.relay.hangups.forget(self)
 
     def __repr__(self) -> str:
         return f"<Client {STATES[self.state]} {self.head!r} {self._active!r}>"

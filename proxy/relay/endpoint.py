@@ -83,12 +83,17 @@ class Endpoint(asyncio.Protocol):
         if not self._pauses:
             self.transport.pause_reading()
         self._pauses |= reason
+        if reason != OTHERS_TURN:
+            self.relay.hangups.watch(self)
 
     def resume(self, reason: int) -> None:
         if self._pauses & reason:
             self._pauses &= ~reason
+            if self._pauses:
+                return
+            self.relay.hangups.forget(self)
             # A transport that is resumed behind its end would report the end again.
-            if not self._pauses and not self.ended & FROM_CLIENT:
+            if not self.ended & FROM_CLIENT:
                 self.transport.resume_reading()
 
     @property
@@ -115,6 +120,16 @@ class Endpoint(asyncio.Protocol):
             self.relay.wheel.arm(self, self.relay.idle_ticks)
 
     # Over.
+
+    def fileno(self) -> int:
+        return int(self.transport.get_extra_info("socket").fileno())
+
+    def hung_up(self, *, broken: bool) -> None:
+        """What a read would have told. In a tunnel one direction may end before the other."""
+        if broken:
+            self.abort()
+        elif self.state != TUNNEL:
+            self.close()
 
     def finish(self) -> None:
         """End the connection so that the client gets all that was written."""

@@ -29,6 +29,8 @@ LINGER_BYTES: Final = 4 * 1024 * 1024
 # A closing connection whose peer reads nothing more is cut after this long.
 FLUSH_SECONDS: Final = 30.0
 
+# A client that is not read at present is looked after this often.
+HANGUP_SECONDS: Final = 2.0
 
 # Heads that are remembered with their reading: how many, and up to how many bytes each.
 KNOWN_HEADS: Final = 256

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.relay.connection import Client
 from proxy.relay.forwarding import Peers
+from proxy.relay.hangups import Hangups
 from proxy.relay.head import HeadReader
-from proxy.relay.limits import FLUSH_SECONDS, LINGER_SECONDS
+from proxy.relay.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
 from proxy.relay.parking import Parking
 from proxy.relay.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS, Refusal, plain_refusal
 from proxy.relay.response import ResponseReader
@@ -95,6 +96,7 @@ class Relay:
         self.connect_ticks = wheel.ticks(limits.connect_timeout)
         self.linger_ticks = wheel.ticks(LINGER_SECONDS)
         self.flush_ticks = wheel.ticks(FLUSH_SECONDS)
+        self.hangups = Hangups(loop, min(HANGUP_SECONDS, limits.idle_timeout))
         self.draining = False
         self._clients: set[Client] = set()
         self._dials: dict[asyncio.Task[None], Backend] = {}
@@ -158,6 +160,7 @@ class Relay:
         for task in self._dials:
             task.cancel()
         self.parking.close()
+        self.hangups.close()
         self.wheel.close()
 
     def reconsider(self) -> None:

@@ -93,6 +93,11 @@ class Wire:
         transport = cast("asyncio.Transport", self.writer.transport)
         transport.pause_reading()
 
+    def resume(self) -> None:
+        """Read again."""
+        transport = cast("asyncio.Transport", self.writer.transport)
+        transport.resume_reading()
+
     def eof(self) -> None:
         self.writer.write_eof()
 
