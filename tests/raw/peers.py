@@ -122,6 +122,7 @@ class Pair:
         self.wires: list[Wire] = []
         self.unix: str | None = None
         self.control: web.AppRunner | None = None
+        self.over = False
 
     @property
     def control_connections(self) -> int:
@@ -166,6 +167,8 @@ class Pair:
         wire = Wire(reader, writer)
         self.wires.append(wire)
         self.accepted.put_nowait(wire)
+        if self.over:
+            writer.transport.abort()
 
 
 async def _own(request: web.Request) -> web.Response:
@@ -241,7 +244,10 @@ async def pair(
         server.close()
         relay.abort()
         upstream.close()
+        ends.over = True
         for wire in ends.wires:
             wire.writer.transport.abort()
+        for _ in range(10):  # more turns than a connection takes that was accepted just before
+            await asyncio.sleep(0)
         await settle(lambda: not relay.open_connections)
         await runner.cleanup()
