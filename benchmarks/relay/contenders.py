@@ -203,7 +203,11 @@ def missing(contender: Contender) -> str | None:
 
 
 class Running:
-    """A process on one core; `taskset` makes its children stay there as well."""
+    """A process on one core; `taskset` makes its children stay there as well.
+
+    In a session of its own, because the kernel shares a core among sessions first (autogroup of
+    sched(7)), and the upstream that ours supervises has one.
+    """
 
     def __init__(self, command: list[str], core: int, *, env: dict[str, str] | None = None) -> None:
         taskset = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
@@ -214,6 +218,7 @@ class Running:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def alive(self) -> bool:

@@ -41,7 +41,10 @@ def small(port: int, connections: int, seconds: float, core: int, *, close: bool
     if close:
         command += ["-H", "Connection: close"]
     command += ["--latency", f"http://127.0.0.1:{port}/api/x"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, start_new_session=True
+    )
+    text = done.stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     p50, p99 = (re.search(rf"{share}%\s+([\d.]+)(us|ms|s|m)", text) for share in ("50", "99"))
     total = re.search(r"(\d+) requests in", text)

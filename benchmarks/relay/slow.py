@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ATTACKERS: Final = 2000
+SETTLE: Final = (
+    2.0  # seconds in which what the buffers hold is sent: that is a burst, not an attack
+)
 _STAYING: Final = ("-c", str(ATTACKERS), "-r", "1000")  # connections, and how many a second
 _ESTABLISHED: Final = "01"  # a state in /proc/net/tcp
 
@@ -58,18 +61,19 @@ def attack(mode: Mode, port: int, core: int) -> Iterator[None]:
     """
     if shutil.which("slowhttptest") is None:
         raise FileNotFoundError("slowhttptest is not on the PATH")
-    pinned = ("taskset", "-c", str(core), "chrt", "--idle", "0")
+    least = 'echo 19 >/proc/self/autogroup; exec chrt --idle 0 taskset -c "$0" "$@"'
+    pinned = ("sh", "-c", least, str(core))
     target = ("-l", "60", "-u", f"http://127.0.0.1:{port}{mode.path}")
     process = subprocess.Popen(
         [*pinned, "slowhttptest", *mode.options, *target],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         if mode.stays:
             _wait_for(lambda: connected(port) >= ATTACKERS, "connect")
-        else:
-            time.sleep(1)
+        time.sleep(SETTLE)
         yield
         if mode.stays and connected(port) < ATTACKERS / 2:
             raise ConnectionError(f"only {connected(port)} slow clients were left")
