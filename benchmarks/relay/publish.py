@@ -36,6 +36,11 @@ ROWS: Final = (
     ("WebSocket echo of 1 MiB", "WebSocket echoes/s, 1 MiB", 1.0),
     ("events to 100 clients, p99 delay", "10,000 events/s to 100 clients, p99 delay, ms", 1.0),
     ("memory of each of 2000 idle WebSockets", "memory per idle WebSocket, KiB", 1.0),
+    ("99th percentile beside slow head", "99th percentile beside 2,000 slow heads, ms", 1e-3),
+    ("99th percentile beside slow body", "the same beside slow bodies, ms", 1e-3),
+    ("99th percentile beside slow reader", "the same beside slow readers, ms", 1e-3),
+    ("memory of each slow head", "memory per slow head, KiB", 1.0),
+    ("memory of each slow reader", "memory per slow reader, KiB", 1.0),
     ("memory, idle", "memory, idle, MB", 1.0),
     ("start", "start, s", 1.0),
 )
