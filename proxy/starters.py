@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from proxy.activation.orphans import end_orphans
 from proxy.activation.spawn import SpawnStarter
 from proxy.errors import ActivationError
-from proxy.launcher import place
 from proxy.launcher.errors import LaunchError
-from proxy.launcher.files import Files
-from proxy.launcher.spec import FileSpec
+from proxy.launcher.session.spec import FileSpec
+from proxy.launcher.upstream import place
+from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable

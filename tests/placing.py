@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.launcher.errors import LaunchError
-from proxy.launcher.files import Files
-from proxy.launcher.spec import FileSpec
+from proxy.launcher.session.spec import FileSpec
+from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.launcher.elf import program_parts
-from proxy.launcher.native import mapped
+from proxy.launcher.audit.elf import program_parts
+from proxy.launcher.audit.native import mapped
 
 
 def library(sections: list[tuple[int, int, bytes]]) -> bytes:

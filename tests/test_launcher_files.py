@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.launcher import place
 from proxy.launcher.errors import LaunchError
+from proxy.launcher.upstream import place
 from tests.placing import SECRET, mode, refused, snapshot, spec, write
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.launcher.errors import LaunchError
-from proxy.launcher.spec import Spec
+from proxy.launcher.session.spec import Spec
 from tests.launching import Launcher
 
 SECRET = "s3cr3t-value"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.launcher.native import Native
+from proxy.launcher.audit.native import Native
 
 if TYPE_CHECKING:
     from pathlib import Path

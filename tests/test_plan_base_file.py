@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.launcher.spec import Spec
+from proxy.launcher.session.spec import Spec
 
 BASE = "${CONF:-work/conf.json}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.launcher.record import summary
+from proxy.launcher.record.record import summary
 from tests.launching import Launcher, alive, until
 from tests.warming import SERVE, Warm, base, view, write
 

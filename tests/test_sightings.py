@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.launcher.sightings import Sightings
+from proxy.launcher.audit.sightings import Sightings
 
 if TYPE_CHECKING:
     from pathlib import Path

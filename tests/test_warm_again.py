@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.launcher.again import Again
-from proxy.launcher.loop import Loop
+from proxy.launcher.kernel.again import Again
+from proxy.launcher.kernel.loop import Loop
 from tests.launching import Launcher
 from tests.warming import SERVE, Warm, base, write
 

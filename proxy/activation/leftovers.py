@@ -23,8 +23,8 @@ def undo(plan: Plan, before: frozenset[Path]) -> None:
     """Put back what stood at the paths of `plan`'s files, or nothing; best effort.
 
     `before` is what was `standing` before the start. A launcher keeps it beside each file, under
-    the name that `proxy.launcher.place` tells; when nothing is there, it had not come to replace
-    it yet, or has put it back already.
+    the name that `proxy.launcher.upstream.place` tells; when nothing is there, it had not come to
+    replace it yet, or has put it back already.
     """
     for file in plan.files:
         path = _path(plan, file.path)

@@ -1,4 +1,4 @@
-"""The controller's end of the wire: JSON lines, version 1, as `proxy.launcher.wire` has them."""
+"""The controller's end of the wire: JSON lines, version 1, of `proxy.launcher.session.wire`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Everything is said as to a launcher of our own (`spawn`); what differs is its life. It is there
 before us or after us, outlives us, and may have an upstream running that a predecessor of ours has
 started: that one is found. When its container restarts we wait for the next one. How each side
-proves itself to the other is told in `proxy.launcher.listen`.
+proves itself to the other is told in `proxy.launcher.session.listen`.
 """
 
 from __future__ import annotations

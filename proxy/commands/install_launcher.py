@@ -44,5 +44,6 @@ def run(args: argparse.Namespace) -> int:
 def _write(place: Path) -> None:
     # Stored, not deflated: an interpreter without zlib can read it.
     with zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as archive:
-        for source in sorted(_SOURCE.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(source.name, _DATE), source.read_bytes())
+        for source in sorted(_SOURCE.rglob("*.py")):
+            name = str(source.relative_to(_SOURCE))
+            archive.writestr(zipfile.ZipInfo(name, _DATE), source.read_bytes())

@@ -5,8 +5,8 @@ It never imports the rest of `proxy`. Started as a directory, as a zipapp or as 
 
     python -I proxy/launcher --fd N
 
-Rooms: `loop` (one thread, selectors), `wire` (JSON lines to the controller), `spec` (checks what
-the controller asks for), `files` and `place` (write and undo), `child` (from fork to exec),
-`children` (the one owner of wait), `output` (pipes), `process` (start and stop), `launcher` (the
-operations).
+Begin with `launcher` (the operations), then `warmth` (warm or cold, and why). Rooms, each knowing
+those before it: `kernel` (one thread, children), `session` (the controller's requests), `upstream`
+(process, files, output), `audit` (who read what), `fork` (inside the fork server), `warm` (the fork
+server from outside), `record` (what can be preloaded).
 """

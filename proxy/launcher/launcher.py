@@ -9,13 +9,13 @@ import stat
 import sys
 from collections import deque
 
-from .children import Children
 from .errors import LaunchError, cause
-from .loop import Loop
-from .prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, trim_memory
-from .process import Upstream
-from .spec import Base, Spec, grace
-from .wire import VERSION, Session
+from .kernel.children import Children
+from .kernel.loop import Loop
+from .kernel.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, trim_memory
+from .session.spec import Base, Spec, grace
+from .session.wire import VERSION, Session
+from .upstream.process import Upstream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def main(arguments: list[str]) -> int:
     if how == "--fd":
         Launcher(loop, int(where)).serve()
         return 0
-    from .listen import serve  # noqa: PLC0415  beside its proxy a launcher never listens
+    from .session.listen import serve  # noqa: PLC0415  beside its proxy a launcher never listens
 
     try:
         serve(loop, where, lambda fd: Launcher(loop, fd))

@@ -14,24 +14,24 @@ from __future__ import annotations
 import os
 import time
 
-from . import planfile
-from .again import Again
-from .command import Unsuitable, parse
-from .delivery import base_environment
 from .errors import LaunchError
-from .preload import Preload
-from .recording import Job, Recording
-from .spec import Spec
-from .zygote import Zygote
+from .kernel.again import Again
+from .record import planfile
+from .record.recording import Job, Recording
+from .session.command import Unsuitable, parse
+from .session.preload import Preload
+from .session.spec import Spec
+from .upstream.delivery import base_environment
+from .warm.zygote import Zygote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .children import Children
-    from .command import Command
-    from .loop import Loop
-    from .planfile import Plan
+    from .kernel.children import Children
+    from .kernel.loop import Loop
+    from .record.planfile import Plan
+    from .session.command import Command
 
 PROGRESS_INTERVAL = 0.25  # seconds between two reports of progress
 FIRST_REBIRTH = 0.5  # seconds until a fork server that has died is started again; then doubling

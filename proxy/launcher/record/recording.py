@@ -10,20 +10,20 @@ import json
 import os
 import signal
 
-from .child import close_from_3, default_signals, die_with
-from .children import Children, send_signal
-from .errors import LaunchError
-from .loop import READ, Loop
+from ..errors import LaunchError
+from ..kernel.children import Children, send_signal
+from ..kernel.loop import READ, Loop
+from ..kernel.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from ..upstream.child import close_from_3, default_signals, die_with
 from .planfile import parse
-from .prctl import PR_SET_CHILD_SUBREAPER, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
-    from .command import Command
+    from ..session.command import Command
+    from ..session.spec import Spec
     from .planfile import Plan
-    from .spec import Spec
 
 
 class Job:

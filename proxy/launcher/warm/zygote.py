@@ -18,21 +18,21 @@ import signal
 import socket
 import time
 
+from ..errors import LaunchError
+from ..kernel.children import send_signal
+from ..kernel.loop import READ
+from ..upstream.delivery import base_environment, delivered
+from ..upstream.output import Output
 from . import birth
-from .children import send_signal
-from .delivery import base_environment, delivered
-from .errors import LaunchError
-from .loop import READ
-from .output import Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .children import Children
-    from .command import Command
-    from .loop import Loop
-    from .spec import Base, Spec
+    from ..kernel.children import Children
+    from ..kernel.loop import Loop
+    from ..session.command import Command
+    from ..session.spec import Base, Spec
 
 ANSWER_LIMIT = 5.0  # seconds for a warm fork server to answer; it takes milliseconds
 

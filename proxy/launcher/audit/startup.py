@@ -13,14 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .command import Command
+    from ..session.command import Command
 
 _CODE = """
 import sys
 package = type(sys)(%r)
 package.__path__ = [%r]
 sys.modules[package.__name__] = package
-from %s.audit import Audit
+from %s.audit.audit import Audit
 audit = Audit()
 audit.install()
 import site
@@ -31,15 +31,16 @@ sys.__stdout__.write("\\n" + json.dumps(audit.to_json()))
 """
 
 
-def reads_of_start(command: Command, home: str) -> dict[str, Any]:
-    """What an audit of the interpreter's own start finds; `home` is where the launcher's code is.
+def reads_of_start(command: Command) -> dict[str, Any]:
+    """What an audit of the interpreter's own start finds.
 
     Raises `OSError` or `ValueError` when that cannot be found out.
     """
     if "-S" in command.flags:
         nothing: dict[str, Any] = {key: {} for key in ("names", "written", "opened", "listed")}
         return dict(nothing, everything=[], patterns=[])
-    package = __name__.rpartition(".")[0]
+    package = __name__.rsplit(".", 2)[0]
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = _CODE % (package, home, package)
     read, write = os.pipe()
     pid = os.fork()

@@ -6,14 +6,14 @@ import json
 import os
 import signal
 
-from .child import close_from_3, default_signals, die_with, stdio
-from .errors import cause
+from ..errors import cause
+from ..upstream.child import close_from_3, default_signals, die_with, stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .command import Command
+    from ..session.command import Command
 
 FD = 3
 PACKAGE = "deferred_init_launcher"  # as in __main__: a name that no upstream has
@@ -25,7 +25,7 @@ def boot():
     package = type(sys)(%r)
     package.__path__ = [%r]
     sys.modules[package.__name__] = package
-    from %s.forkserver import main
+    from %s.fork.forkserver import main
     return main()
 boot()()
 """
@@ -33,7 +33,7 @@ boot()()
 
 def boot_code() -> bytes:
     """What the fork server executes first; it finds the rest of it where the launcher's code is."""
-    home = os.path.dirname(os.path.abspath(__file__))
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return (_BOOT % (PACKAGE, home, PACKAGE)).encode()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 
-from .errors import LaunchError
+from ..errors import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 
-from .loop import READ, WRITE
+from ..kernel.loop import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .loop import Loop
+    from ..kernel.loop import Loop
 
 VERSION = 1
 LINE_LIMIT = 16 * 1024 * 1024  # bytes of one message: a plan's files are inside

@@ -16,8 +16,8 @@ import sys
 import time
 import warnings
 
+from ..kernel.prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
 from .collector import hold_off
-from .prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
 from .reporter import Reporter
 from .stream import Stream
 

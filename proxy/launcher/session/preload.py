@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .errors import LaunchError
+from ..errors import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

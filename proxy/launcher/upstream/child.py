@@ -10,9 +10,9 @@ import os
 import select
 import signal
 
-from .errors import LaunchError
-from .prctl import PR_SET_PDEATHSIG, prctl
-from .spec import raw
+from ..errors import LaunchError
+from ..kernel.prctl import PR_SET_PDEATHSIG, prctl
+from ..session.spec import raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 
-from .audit import Audit
+from ..audit.audit import Audit
 
 # Before anything else is imported: what these modules read at import is watched as well.
 AUDIT = Audit()
@@ -34,18 +34,18 @@ import socket  # noqa: E402
 import time  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 
+from ..audit.lookout import Lookout  # noqa: E402
+from ..audit.native import Native, mapped  # noqa: E402
+from ..audit.policy import always_cold  # noqa: E402
+from ..audit.startup import reads_of_start  # noqa: E402
+from ..kernel.prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
+from ..session.command import Command, Unsuitable  # noqa: E402
 from . import entry  # noqa: E402
 from .child_of_fork import Child, Grown  # noqa: E402
-from .command import Command, Unsuitable  # noqa: E402
 from .identity import difference, identity  # noqa: E402
 from .immortal import immortalize  # noqa: E402
 from .lean import drop_code  # noqa: E402
 from .leftovers import Leftovers, wait_for_threads  # noqa: E402
-from .lookout import Lookout  # noqa: E402
-from .native import Native, mapped  # noqa: E402
-from .policy import always_cold  # noqa: E402
-from .prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
-from .startup import reads_of_start  # noqa: E402
 from .stream import Stream  # noqa: E402
 from .trial import Trial  # noqa: E402
 
@@ -80,7 +80,7 @@ class ForkServer:
         started = time.monotonic()
         leftovers = Leftovers()
         with AUDIT.paused():
-            AUDIT.absorb(reads_of_start(self.command, os.path.dirname(__file__)))
+            AUDIT.absorb(reads_of_start(self.command))
         try:
             entry.arrange(self.command)
         except Unsuitable as error:
@@ -244,7 +244,8 @@ def main() -> Callable[[], None]:
     if config is None:
         os._exit(0)
     server = ForkServer(stream, Command.from_json(config["command"]))
-    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
+    ours = __name__.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == ours]:
         del sys.modules[name]  # the modules to come shall find nothing of ours
     try:
         server.preload(config)

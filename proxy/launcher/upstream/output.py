@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 
-from .loop import READ
+from ..kernel.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .loop import Loop
+    from ..kernel.loop import Loop
 
 TAIL_LIMIT = 100 * 1024  # bytes of stderr kept
 LINE_LIMIT = 8 * 1024  # bytes; a longer line is passed on in pieces

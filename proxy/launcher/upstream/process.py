@@ -20,9 +20,9 @@ import os
 import signal
 import time
 
+from ..errors import LaunchError
+from ..kernel.children import POLL, group_lives, send_signal
 from .child import run
-from .children import POLL, group_lives, send_signal
-from .errors import LaunchError
 from .files import Files
 from .output import Output
 
@@ -30,10 +30,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from .children import Children
-    from .loop import Loop
-    from .spec import Spec
-    from .wire import Session
+    from ..kernel.children import Children
+    from ..kernel.loop import Loop
+    from ..session.spec import Spec
+    from ..session.wire import Session
 
     class ForkServer(Protocol):
         def refusal(self, spec: Spec) -> str | None: ...

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-from .errors import LaunchError
+from ..errors import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     Modules = tuple[str, ...]
 
-_OWN = __name__.rpartition(".")[0]
+_OWN = __name__.rsplit(".", 2)[0]  # the launcher, not this room of it
 # Code that acts for whoever called it.
 _PLUMBING = frozenset(
     [

@@ -11,16 +11,16 @@ import os
 import runpy
 import sys
 
-from .command import Unsuitable
+from ..session.command import Unsuitable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any
 
-    from .command import Command
+    from ..session.command import Command
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # What the namespace of `__main__` holds before anything has run in it.
 _FRESH = (
     "__name__",
@@ -175,4 +175,4 @@ def _shown(*_: object) -> None:
 
 def _is_ours(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    return name in ("<string>", "<fork server>") or os.path.dirname(name) == _HERE
+    return name in ("<string>", "<fork server>") or name.startswith(_HOME + os.sep)

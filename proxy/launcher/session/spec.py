@@ -12,7 +12,7 @@ import fnmatch
 import math
 import re
 
-from .errors import LaunchError
+from ..errors import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

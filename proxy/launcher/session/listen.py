@@ -33,15 +33,15 @@ import socket
 import stat
 import struct
 
-from .errors import LaunchError, cause
-from .loop import READ
+from ..errors import LaunchError, cause
+from ..kernel.loop import READ
 from .wire import VERSION, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .loop import Loop
+    from ..kernel.loop import Loop
 
 IDENTIFY_LIMIT = 5.0  # seconds for a peer to prove itself
 PEERS_LIMIT = 8  # at one time; more than one only while somebody tries

@@ -15,8 +15,8 @@ import binascii
 import os
 import stat
 
-from .errors import LaunchError
-from .spec import raw
+from ..errors import LaunchError
+from ..session.spec import raw
 
 
 def hidden(path: str, ending: str) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import sys
 
-from . import audit as audit_module
-from .policy import matches
-from .stack import modules as being_imported
+from ..audit import audit as audit_module
+from ..audit.policy import matches
+from ..audit.stack import modules as being_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .audit import Audit
+    from ..audit.audit import Audit
     from .leftovers import Leftovers
 
 

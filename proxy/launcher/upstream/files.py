@@ -11,14 +11,14 @@ import json
 import os
 import stat
 
+from ..errors import LaunchError, cause
 from . import place
-from .errors import LaunchError, cause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .spec import FileSpec
+    from ..session.spec import FileSpec
 
 BASE_LIMIT = 16 * 1024 * 1024  # bytes read of a base file
 

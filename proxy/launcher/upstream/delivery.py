@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from .spec import Spec
+from ..session.spec import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .spec import Base
+    from ..session.spec import Base
 
 
 def base_environment(base: Base) -> dict[bytes, bytes]:

@@ -21,21 +21,21 @@ import socket
 import tempfile
 import time
 
-from .birth import PACKAGE
-from .children import send_signal
-from .errors import LaunchError
-from .output import Output
+from ..errors import LaunchError
+from ..kernel.children import send_signal
+from ..session.spec import Spec
+from ..upstream.output import Output
+from ..warm.birth import PACKAGE
+from ..warm.zygote import Zygote
 from .planfile import Plan
-from .spec import Spec
-from .zygote import Zygote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .children import Children
-    from .command import Command
-    from .loop import Loop
+    from ..kernel.children import Children
+    from ..kernel.loop import Loop
+    from ..session.command import Command
 
 ROUNDS = 12  # trials; each strikes at least one module, and chains of caches are short
 PROBE_INTERVAL = 0.1  # seconds
