@@ -2,7 +2,7 @@
 
 import sys
 
-from proxy.early import remember_signals
+from proxy.server.early import remember_signals
 
 remember_signals(sys.argv[1:])  # before whatever takes time to import
 

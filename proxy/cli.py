@@ -13,8 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy import __version__
-from proxy.early import ensure_standard_streams, remember_signals
 from proxy.errors import ProxyError, SettingsError
+from proxy.server.early import ensure_standard_streams, remember_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

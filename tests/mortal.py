@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from proxy.demo.processes import descendants
+from proxy.demo.tour.processes import descendants
 from tests.agentcontainer import AgentContainer
 from tests.apart import elsewhere
 from tests.harness import KEY, echo_settings

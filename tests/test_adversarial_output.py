@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.upstreamlog import UpstreamLog
+from proxy.log.upstreamlog import UpstreamLog
 
 if TYPE_CHECKING:
     from tests.harness import Serve

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.commands.envfile import parse_env_file
+from proxy.commands.orchestrating.envfile import parse_env_file
 
 GOOD = [
     ("A=1\nB=2", {"A": "1", "B": "2"}),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.demo.processes import descendants
 from proxy.demo.sample import sample_settings_overrides
-from proxy.demo.terminal import Terminal
+from proxy.demo.tour.processes import descendants
+from proxy.demo.tour.terminal import Terminal
 from tests.harness import ROOT, clean_environment
 
 if TYPE_CHECKING:

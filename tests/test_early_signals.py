@@ -94,7 +94,7 @@ async def test_a_second_one_does_not_wait_for_what_hangs(tmp_path: Path) -> None
 # As the import system runs code of its own whenever a module has been imported.
 IN_A_CALLBACK = """
 import os, signal, weakref
-from proxy.early import remember_signals
+from proxy.server.early import remember_signals
 remember_signals(["serve"])
 class Lock: pass
 lock = Lock()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.activation.link import Link
+from proxy.activation.launched.link import Link
 from tests.launching import PATIENCE
 
 if TYPE_CHECKING:

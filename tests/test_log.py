@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.lifecycle.redact import MASK, Redactor
-from proxy.log import Log
+from proxy.log.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from proxy.lifecycle.redact import Redactor
-from proxy.log import Log
-from proxy.logpipe import PipeHandler
+from proxy.log.log import Log
+from proxy.log.logpipe import PipeHandler
 from tests.harness import KEY
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from proxy.errors import InvalidFieldError
 from proxy.lifecycle.contract import InitRequest, parse_init_request
 from proxy.lifecycle.plan import Plan, build_plan
 from proxy.settings import MappingSettings, UpstreamSettings
-from proxy.settings.mapcheck import check_mapping
 from proxy.settings.mapping import INIT_FIELDS
+from proxy.settings.reading.mapcheck import check_mapping
 
 RUN_DIR = "/run/agent"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from proxy.activation.door import met_itself
-from proxy.activation.probe import Probe
+from proxy.activation.readiness.door import met_itself
+from proxy.activation.readiness.probe import Probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -12,8 +12,8 @@ from contextlib import suppress
 import pytest
 
 from proxy.lifecycle.gate import Verdict
-from proxy.relay.forwarding import Forwarding
-from proxy.relay.head import HeadReader
+from proxy.relay.http.forwarding import Forwarding
+from proxy.relay.http.head import HeadReader
 from proxy.settings import LimitSettings
 from tests.raw.loops import both_loops
 from tests.raw.peers import get, message, pair, settle

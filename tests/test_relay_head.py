@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.relay.faults import HeadError, still_incomplete
-from proxy.relay.fields import forwarded_trailers
-from proxy.relay.forwarding import Forwarding, Peers
-from proxy.relay.head import HeadReader, RequestHead
-from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError, ResponseReader
+from proxy.relay.http.faults import HeadError, still_incomplete
+from proxy.relay.http.fields import forwarded_trailers
+from proxy.relay.http.forwarding import Forwarding, Peers
+from proxy.relay.http.head import HeadReader, RequestHead
+from proxy.relay.http.response import CHUNKED, UNTIL_CLOSE, ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.raw import strict
 from tests.raw.peers import get, message

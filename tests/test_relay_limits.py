@@ -15,7 +15,7 @@ from tests.raw.loops import both_loops
 from tests.raw.peers import OK, full_queue, get, message, pair, settle
 
 if TYPE_CHECKING:
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
     from tests.raw.peers import Wire
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

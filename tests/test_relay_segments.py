@@ -11,7 +11,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.relay.chunks import ChunkError, ChunkReader
+from proxy.relay.http.chunks import ChunkError, ChunkReader
 from tests.raw import strict
 from tests.raw.corpus_requests import ACCEPTED, REFUSED
 from tests.raw.corpus_responses import BAD, SAME

@@ -10,7 +10,7 @@ import yaml
 from proxy.settings import Settings, load_settings
 from proxy.settings.mapping import INIT_FIELDS, FieldMapping, FileMapping
 from proxy.settings.profiles import OPENHANDS
-from proxy.settings.yamlfile import read_yaml
+from proxy.settings.reading.yamlfile import read_yaml
 from tests.harness import ROOT
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 
 from proxy.errors import SettingsError
 from proxy.settings import load_settings
-from proxy.settings.mapcheck import check_mapping
 from proxy.settings.profiles import OPENHANDS
+from proxy.settings.reading.mapcheck import check_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path

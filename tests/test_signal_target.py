@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.activation.shellfile import shell_file
-from proxy.activation.target import Target
+from proxy.activation.signalled.shellfile import shell_file
+from proxy.activation.signalled.target import Target
 from proxy.errors import ActivationError
 from tests.spawning import planned
 

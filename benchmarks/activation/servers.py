@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.proc import proportional
-from proxy.demo.processes import descendants
+from proxy.demo.tour.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,6 +19,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(_args: argparse.Namespace) -> int:
-    from proxy.demo.tour import run_tour  # noqa: PLC0415  the other commands need none of it
+    from proxy.demo.tour.tour import run_tour  # noqa: PLC0415  the other commands need none of it
 
     return run_tour()

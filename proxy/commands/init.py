@@ -10,8 +10,8 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.commands.initbody import add_body_arguments, build_body, read_bounded
-from proxy.commands.target import add_url
+from proxy.commands.orchestrating.initbody import add_body_arguments, build_body, read_bounded
+from proxy.commands.orchestrating.target import add_url
 from proxy.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _key(file: str | None) -> str | None:
 
 async def _init(args: argparse.Namespace, key: str | None, body: dict[str, Any]) -> int:
     from proxy import client as api  # noqa: PLC0415  not for --help
-    from proxy.commands.progress import Progress  # noqa: PLC0415  not for --help
+    from proxy.commands.orchestrating.progress import Progress  # noqa: PLC0415  not for --help
 
     claim = args.claim or str(uuid.uuid4())
     async with (

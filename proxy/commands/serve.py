@@ -48,8 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     # Here, because the other commands need none of it.
-    from proxy.log import Log  # noqa: PLC0415
-    from proxy.serve import run_server  # noqa: PLC0415
+    from proxy.log.log import Log  # noqa: PLC0415
+    from proxy.server.serve import run_server  # noqa: PLC0415
     from proxy.settings import load_settings  # noqa: PLC0415
 
     sample = _nothing_is_named(args)

@@ -9,7 +9,7 @@ import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from proxy.commands.target import add_url
+from proxy.commands.orchestrating.target import add_url
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _show(url: str, *, details: bool, watch: bool, person: bool) -> int:
     from proxy.client import InitClient  # noqa: PLC0415  not for --help
-    from proxy.commands.progress import summary  # noqa: PLC0415  not for --help
+    from proxy.commands.orchestrating.progress import summary  # noqa: PLC0415  not for --help
 
     async with InitClient(url) as client, aclosing(client.changes(details=details)) as changes:
         async for status in changes:

@@ -15,7 +15,7 @@ from proxy.relay.tally import CONTROL
 
 if TYPE_CHECKING:
     from proxy.relay.exchange import Exchange
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
 
 logger = logging.getLogger("proxy.access")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.lifecycle.gate import FOR_UPSTREAM
 from proxy.relay.endpoint import reset_on_close
 from proxy.relay.follower import GONE, IDLE, STAGES, TUNNEL, Follower
-from proxy.relay.limits import HELD, HIGH_WATER
+from proxy.relay.http.limits import HELD, HIGH_WATER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
 from proxy.relay.backend import Backend
-from proxy.relay.body import RequestBody
 from proxy.relay.endpoint import (
     BACKEND_FULL,
     BODY,
@@ -31,8 +30,9 @@ from proxy.relay.endpoint import (
     TUNNEL,
     WAIT,
 )
-from proxy.relay.fields import CHUNKED
-from proxy.relay.limits import HIGH_WATER, KNOWN_SIZE, LARGE_READ
+from proxy.relay.http.body import RequestBody
+from proxy.relay.http.fields import CHUNKED
+from proxy.relay.http.limits import HIGH_WATER, KNOWN_SIZE, LARGE_READ
 from proxy.relay.tally import SWITCHING
 from proxy.relay.unserved import Unserved
 from proxy.relay.wheel import NEVER
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.relay.follower import Follower
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
     from proxy.relay.relay import Relay
 
 _RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks

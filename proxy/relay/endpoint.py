@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.limits import LINGER_BYTES
+from proxy.relay.http.limits import LINGER_BYTES
 
 if TYPE_CHECKING:
     from proxy.relay.relay import Relay

@@ -16,9 +16,9 @@ from proxy.relay.tally import CONTROL, OTHER, PROXY, SWITCHING, UPSTREAM
 
 if TYPE_CHECKING:
     from proxy.relay.backend import Backend
-    from proxy.relay.body import RequestBody
-    from proxy.relay.forwarding import Forwarding
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.body import RequestBody
+    from proxy.relay.http.forwarding import Forwarding
+    from proxy.relay.http.head import RequestHead
     from proxy.relay.relay import Relay
 
 

@@ -11,12 +11,12 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.chunks import ChunkError, ChunkReader
-from proxy.relay.response import CHUNKED, UNTIL_CLOSE, ResponseError
+from proxy.relay.http.chunks import ChunkError, ChunkReader
+from proxy.relay.http.response import CHUNKED, UNTIL_CLOSE, ResponseError
 
 if TYPE_CHECKING:
     from proxy.relay.connection import Client
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
 
 # What the next bytes are. Before a connection is made its stage is already that of its request.
 IDLE, HEAD, LENGTH, CHUNKS, ENDLESS, TUNNEL, GONE = range(7)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.relay.chunks import ChunkError
 from proxy.relay.endpoint import BODY, HEAD, HELD_FULL, TUNNEL, WAIT
 from proxy.relay.exchange import Exchange
-from proxy.relay.faults import HeadError, still_incomplete
-from proxy.relay.limits import HELD, PIECE
+from proxy.relay.http.chunks import ChunkError
+from proxy.relay.http.faults import HeadError, still_incomplete
+from proxy.relay.http.limits import HELD, PIECE
 
 if TYPE_CHECKING:
-    from proxy.relay.body import RequestBody
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.body import RequestBody
+    from proxy.relay.http.head import RequestHead
     from proxy.relay.relay import Relay
 
 _BLANK_LINES: Final = re.compile(rb"(?:\r\n)*")  # before a request, RFC 9112 section 2.2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from proxy.lifecycle.gate import Verdict
 
 if TYPE_CHECKING:
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
 
 _JSON: Final = "application/json"
 

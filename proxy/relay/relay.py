@@ -11,13 +11,13 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.connection import Client
-from proxy.relay.forwarding import Peers
 from proxy.relay.hangups import Hangups
-from proxy.relay.head import HeadReader
-from proxy.relay.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
+from proxy.relay.http.forwarding import Peers
+from proxy.relay.http.head import HeadReader
+from proxy.relay.http.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
+from proxy.relay.http.response import ResponseReader
 from proxy.relay.parking import Parking
 from proxy.relay.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS, Refusal, plain_refusal
-from proxy.relay.response import ResponseReader
 from proxy.relay.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from proxy.lifecycle.gate import Verdict
     from proxy.relay.accesslog import AccessLog
     from proxy.relay.backend import Backend
-    from proxy.relay.forwarding import Network
-    from proxy.relay.head import RequestHead
-    from proxy.relay.limits import Limits
+    from proxy.relay.http.forwarding import Network
+    from proxy.relay.http.head import RequestHead
+    from proxy.relay.http.limits import Limits
     from proxy.relay.tally import Tally
     from proxy.settings import TcpAddress, UnixAddress
 

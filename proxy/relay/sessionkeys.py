@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
 
 _PARAMETER: Final = b"session_api_key"
 _COOKIE: Final = b"oh_workspace_session_key"

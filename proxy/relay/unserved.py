@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
 from proxy.relay.endpoint import BODY, HEAD, WAIT
+from proxy.relay.http.limits import DISCARDED
 from proxy.relay.intake import Intake
-from proxy.relay.limits import DISCARDED
 from proxy.relay.refusals import GATE_REASONS, Refusal, detail, error_reason, render
 
 if TYPE_CHECKING:
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
     from proxy.relay.relay import Relay
 
 

@@ -1,8 +1,8 @@
 """Settings: one typed tree from YAML file, environment and command line."""
 
 from proxy.settings.addresses import ServerUrl, TcpAddress, UnixAddress
-from proxy.settings.load import load_settings
 from proxy.settings.mapping import FieldMapping, FileMapping, MappingSettings
+from proxy.settings.reading.load import load_settings
 from proxy.settings.tree import (
     DrainSettings,
     GateSettings,

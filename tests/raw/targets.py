@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 import httptools
 
-from proxy.relay.body import RequestBody
-from proxy.relay.chunks import ChunkError, ChunkReader
-from proxy.relay.faults import HeadError
-from proxy.relay.forwarding import Forwarding
-from proxy.relay.head import HeadReader
-from proxy.relay.response import ResponseError, ResponseReader
+from proxy.relay.http.body import RequestBody
+from proxy.relay.http.chunks import ChunkError, ChunkReader
+from proxy.relay.http.faults import HeadError
+from proxy.relay.http.forwarding import Forwarding
+from proxy.relay.http.head import HeadReader
+from proxy.relay.http.response import ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.raw import strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.relay.head import RequestHead
+    from proxy.relay.http.head import RequestHead
 
 REQUESTS: Final = HeadReader(LimitSettings())
 # Reads what goes on, which may have more fields than we take.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.activation.preloading import deliverable
+from proxy.activation.launched.preloading import deliverable
 from proxy.settings.profiles import OPENHANDS
 from tests.launching import Launcher, encoded
 from tests.real.pods import free_port, interpreter

@@ -1,0 +1,196 @@
+"""Activates an upstream that runs by itself: writes its files, then signals it.
+
+For containers that share a volume and a process namespace with the proxy. The upstream (or the
+shell that becomes it) finds `<run_dir>/environment` and the plan's other files; that one is the
+last to be written. What it is told, and how it is known, are `upstream.signal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.activation.signalled.shellfile import shell_file
+from proxy.activation.signalled.target import Target
+from proxy.activation.starter import Exit, Started
+from proxy.errors import ActivationError
+from proxy.lifecycle.plan import PlannedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from proxy.activation.signalled.target import Held
+    from proxy.activation.starter import Found
+    from proxy.lifecycle.plan import Plan
+    from proxy.settings import UpstreamSettings
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT: Final = "environment"
+_POLL: Final = 0.02  # seconds between looks for a process that is to appear
+_WHY_COLD: Final = "it is activated by files and a signal"
+_UNKNOWN: Final = b"what an earlier proxy delivered"  # in the place of a digest, and equal to none
+
+
+class PlanFiles(Protocol):
+    """Writes files, all or none, and undoes them. Raises `ActivationError`."""
+
+    def write(self, files: list[PlannedFile], run_dir: str) -> None: ...
+
+    def undo(self) -> None: ...
+
+    def clear(self, paths: list[str], run_dir: str) -> None:
+        """Remove what a proxy that was killed has left at `paths`, which lie in `run_dir`."""
+
+
+class SignalStarter:
+    """The `Starter` for `upstream.activation: signal`."""
+
+    def __init__(self, upstream: UpstreamSettings, files: PlanFiles) -> None:
+        loop = asyncio.get_running_loop()
+        told = upstream.signal
+        self._target = Target(told.pidfile, told.process)
+        self._signal = signal.Signals[told.signal] if told.signal is not None else None
+        self._restarts = told.restarts
+        self._grace = upstream.stop_grace
+        self._run_dir = upstream.run_dir or ""
+        self._paths = [f"{self._run_dir}/{ENVIRONMENT}"] + [
+            file.path.replace("{run_dir}", self._run_dir)
+            for file in upstream.fields_and_files.files.values()
+        ]
+        self._files = files
+        self._held: Held | None = None
+        self._delivered: bytes | None = None  # digest of what a process may have read
+        # The same when none was seen that could be ended: somebody may run with it, or soon will.
+        self._unseen: bytes | None = None
+        self._hurry = asyncio.Event()
+        self.found: Found | None = None
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self.warmed: asyncio.Future[str | None] = loop.create_future()
+
+    def __repr__(self) -> str:
+        return f"<SignalStarter {self._target} pid={self._held.found.pid if self._held else None}>"
+
+    async def open(self) -> None:
+        """Undo what a predecessor that was killed has left behind."""
+        if Path(self._run_dir, ENVIRONMENT).exists():  # noqa: ASYNC240  before anything is served
+            logger.warning("undoing what an earlier proxy delivered")
+            self._delivered = _UNKNOWN
+            self._files.clear(self._paths, self._run_dir)
+            await self.stop()
+        if not self.warmed.done():
+            self.warmed.set_result(_WHY_COLD)
+
+    async def hasten(self) -> None:
+        """Nothing is warmed."""
+
+    async def start(self, plan: Plan) -> Started:
+        """Write, signal, and find who took it. Waits for a process that is not there yet."""
+        environment = PlannedFile(
+            str(Path(plan.run_dir, ENVIRONMENT)), shell_file(plan), 0o600, None
+        )
+        digest = _digest([*plan.files, environment])
+        await self._end_unseen(digest)
+        before = await self._appears(lambda _held: True) if self._signal is not None else None
+        try:
+            # The base files of the other container cannot be read from here.
+            files = [dataclasses.replace(file, base_file=None) for file in plan.files]
+            self._delivered = digest
+            self._files.write([*files, environment], plan.run_dir)
+            if before is not None and self._signal is not None:
+                before.signal(self._signal)
+                logger.info(
+                    "signalled", extra={"pid": before.found.pid, "signal": self._signal.name}
+                )
+        except BaseException:
+            if before is not None:
+                before.close()
+            raise
+        return await self._taken_up(before)
+
+    async def _taken_up(self, before: Held | None) -> Started:
+        """The process that runs with what was delivered, watched for its end."""
+        if before is not None and not self._restarts:
+            self._held = before
+        elif self._target.named:
+            if before is not None:
+                await before.ended
+            self._held = await self._appears(lambda held: before is None or held is not before)
+        exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        if self._held is None:
+            return Started(pid=0, kind="cold", why=_WHY_COLD, exited=exited)
+        self._held.ended.add_done_callback(lambda _ended: _report(exited))
+        return Started(pid=self._held.found.pid, kind="cold", why=_WHY_COLD, exited=exited)
+
+    async def _appears(self, wanted: Callable[[Held], bool]) -> Held:
+        """The target, as soon as it is there. The activation has the deadline."""
+        while True:
+            found = self._target.find()
+            held = self._target.hold(found) if found is not None else None
+            if held is not None and wanted(held):
+                return held
+            await asyncio.sleep(_POLL)
+
+    async def stop(self) -> None:
+        """Undo the files, then end the process that has read them."""
+        held, self._held = self._held, None
+        delivered, self._delivered = self._delivered, None
+        if delivered is None:
+            return
+        self._unseen = delivered
+        self._files.undo()  # first: whoever takes its place must not find them
+        await self._end(held or self._look())
+
+    def _look(self) -> Held | None:
+        found = self._target.find() if self._target.named else None
+        return self._target.hold(found) if found is not None else None
+
+    async def _end(self, held: Held | None) -> None:
+        if held is not None:
+            logger.info("ending the upstream", extra={"pid": held.found.pid})
+            await held.end(0 if self._hurry.is_set() else self._grace)
+            held.close()
+            if held.ended.done():
+                self._unseen = None
+
+    async def _end_unseen(self, digest: bytes) -> None:
+        """Nobody who runs with one user's delivery may be taken for the next one's upstream."""
+        if self._unseen in {None, digest}:
+            return
+        await self._end(self._look())
+        if self._unseen is not None:
+            raise ActivationError(
+                "cannot start: a process that was not seen may have read what an earlier init"
+                " delivered; replace the pod, or send that init again"
+            )
+
+    async def kill(self) -> None:
+        """As `stop`, without grace."""
+        self._hurry.set()
+        await self.stop()
+
+    async def close(self) -> None:
+        await self.stop()
+
+    def owned_pids(self) -> frozenset[int]:
+        """No child of the proxy's is waited for here."""
+        return frozenset()
+
+
+def _digest(files: Iterable[PlannedFile]) -> bytes:
+    told = hashlib.sha256()
+    for file in files:
+        for part in (file.path.encode(errors="surrogateescape"), file.content):
+            told.update(b"%d:" % len(part) + part)
+    return told.digest()
+
+
+def _report(exited: asyncio.Future[Exit]) -> None:
+    if not exited.done():
+        # Not our child: its exit code is its own parent's to know.
+        exited.set_result(Exit(code=1, reason="has ended"))

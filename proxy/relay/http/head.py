@@ -1,0 +1,142 @@
+"""The head of a request: what it means, and what of it goes on.
+
+Everything goes on as it came (order, spelling, value bytes, target), except for the fields that
+belong to one hop (see `fields`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxy.relay.http.faults import HeadError, refuse_unless_incomplete
+from proxy.relay.http.fields import judge
+from proxy.relay.http.grammar import request_grammar
+from proxy.relay.http.limits import KNOWN_HEADS, KNOWN_SIZE
+from proxy.relay.tally import kind_of
+
+if TYPE_CHECKING:
+    from proxy.relay.http.forwarding import Forwarding
+    from proxy.relay.http.limits import Limits
+
+_SESSION_KEY: Final = re.compile(rb"\r\nx[-_]session[-_]api[-_]key:[^\r]*", re.IGNORECASE)
+_OWS: Final = b"\t "
+_END: Final = b"\r\n\r\n"
+
+
+class RequestHead:
+    """One accepted request head.
+
+    `length` is the size of the body in bytes, or `CHUNKED`; `raw` the head as it came, with its
+    empty line; `old` means HTTP/1.0; `request_id` is None where one has to be made.
+    """
+
+    __slots__ = (
+        "_out",
+        "_out_for",
+        "edits",
+        "expects",
+        "forwarded",
+        "host",
+        "keep_alive",
+        "kind",
+        "length",
+        "method",
+        "old",
+        "raw",
+        "request_id",
+        "secrets",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, raw: bytes, method: bytes, target: bytes, *, old: bool) -> None:
+        self.raw = raw
+        self.method = method
+        self.kind = kind_of(method)
+        self.target = target
+        self.old = old
+        self.length = 0
+        self.keep_alive = not old
+        self.upgrade = False
+        self.expects = False
+        self.host: bytes | None = None
+        self.request_id: bytes | None = None
+        self.forwarded: dict[bytes, list[bytes]] = {}
+        self.edits: list[tuple[int, int, bytes]] = []
+        self.secrets: list[tuple[int, int, bytes]] = []
+        self._out = b""
+        self._out_for: Forwarding | None = None
+
+    def field(self, name: bytes) -> bytes | None:
+        """The value of the first field called `name` (lower case)."""
+        found = re.search(rb"\r\n" + re.escape(name) + rb":([^\r]*)", self.raw, re.IGNORECASE)
+        return found[1].strip(_OWS) if found else None
+
+    def forward(self, forwarding: Forwarding, request_id: bytes, *, upstream: bool) -> bytes:
+        """The head as the next hop gets it: the upstream, or our own control plane.
+
+        `request_id` is its own, or the one that was made for it.
+        """
+        if not upstream:
+            out = self._forward(forwarding, self.edits)
+        elif self._out_for is forwarding:
+            out = self._out
+        else:
+            edits = sorted(self.edits + self.secrets) if self.secrets else self.edits
+            out = self._out = self._forward(forwarding, edits)
+            self._out_for = forwarding
+        return out if self.request_id is not None else out + request_id + _END
+
+    def _forward(self, forwarding: Forwarding, edits: list[tuple[int, int, bytes]]) -> bytes:
+        raw = self.raw
+        parts: list[bytes] = []
+        done = 0
+        for start, end, replacement in edits:
+            parts += raw[done:start], replacement
+            done = end
+        last = b"\r\nX-Request-ID: " if self.request_id is None else _END
+        parts += raw[done:-4], forwarding.lines(self), last
+        return b"".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method!r} {self.target!r}>"
+
+
+class HeadReader:
+    """Reads request heads within the limits; one for all connections.
+
+    Clients repeat themselves: whoever polls sends the same bytes again and again. What a head
+    means depends on nothing else, so small ones are remembered with their reading in `known`
+    (which halves what a small request costs here).
+    """
+
+    def __init__(self, limits: Limits, *, strip_session_keys: bool = False) -> None:
+        self._limits = limits
+        self._strips = strip_session_keys
+        self.known: dict[bytes, RequestHead] = {}
+        self._match = request_grammar(limits.target_length, limits.header_count).match
+
+    def read(self, data: bytes) -> RequestHead | None:
+        """The head that `data` begins with, or None when it is not all there yet.
+
+        Raises `HeadError` for one that is refused, as soon as that is certain.
+        """
+        match = self._match(data)
+        if match is None or match.end() > self._limits.head_size:
+            refuse_unless_incomplete(data, self._limits)
+            return None
+        method, target, minor, _ = match.groups()
+        head = RequestHead(match[0], method, target, old=minor == b"0")
+        if target == b"*" and method != b"OPTIONS":
+            raise HeadError(400, "the target * is for OPTIONS only")
+        judge(head, match.end(3))
+        if self._strips:
+            head.secrets += ((*found.span(), b"") for found in _SESSION_KEY.finditer(head.raw))
+        if method == b"CONNECT":
+            raise HeadError(405, "CONNECT is not allowed")
+        if len(head.raw) == len(data) <= KNOWN_SIZE:
+            if len(self.known) >= KNOWN_HEADS:
+                self.known.clear()
+            self.known[data] = head
+        return head

@@ -1,0 +1,6 @@
+"""The composition root and what it owns; knows every room.
+
+Begin with `serve`: `Server.__init__` is the whole house on one screen. `starters` builds what
+`upstream.activation` names, `doorkeeper` tells the relay what the life cycle says, `listen` and
+`admin` open sockets, `early`, `stopping` and `process` are about signals and the process itself.
+"""

@@ -1,0 +1,113 @@
+"""What the proxy's own process needs of the kernel: privacy, and no zombies."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import resource
+import signal
+from typing import TYPE_CHECKING, Final
+
+from proxy.server.early import STOP_SIGNALS
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Collection
+
+logger = logging.getLogger(__name__)
+
+# From <linux/prctl.h>
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+# Seconds until another look when one of our own children stands first in the line of the dead:
+# its owner waits for it and is about to.
+_OWNER_IS_SLOW: Final = 0.05
+
+
+def protect() -> None:
+    """Keep the keys in this process: no core dump, and no `/proc/<pid>/environ` for our own uid.
+
+    Agent code usually runs as the same user and could read both. (A core limit of 0 would be
+    inherited by the upstream, which is not ours to limit.)
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def allow_descriptors(wanted: int) -> None:
+    """Raise the soft limit of open files to `wanted`, as far as the hard limit lets us.
+
+    What is missing then is logged. The launcher gets the old limit back (`activation.process`).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < reachable:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+    if reachable < wanted:
+        logger.warning(
+            "limits.connections is more than open files allow",
+            extra={"wanted": wanted, "hard_limit": hard},
+        )
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever a lost launcher leaves behind, so that it can be ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}, {value}): {os.strerror(code)}")
+
+
+def let_nothing_disturb_the_end(loop: asyncio.AbstractEventLoop) -> None:
+    """Call when everything is closed: the exit code is decided, and one signal more is no news.
+
+    Otherwise one that comes between the end of the loop and that of the process would change it.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for number in STOP_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class Reaper:
+    """Waits for children that nobody else waits for (PID 1 and subreapers inherit them).
+
+    `owned` names the pids that have an owner: a second `wait()` would take its exit code away.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, owned: Callable[[], Collection[int]]
+    ) -> None:
+        self._loop = loop
+        self._owned = owned
+        self._later: asyncio.TimerHandle | None = None
+
+    def attach(self) -> None:
+        """Reap from now on.
+
+        A plain handler, because uvloop keeps SIGCHLD from `add_signal_handler` for child
+        processes of its own kind, of which we start none. It only wakes the loop.
+        """
+        signal.signal(
+            signal.SIGCHLD, lambda _number, _frame: self._loop.call_soon_threadsafe(self.reap)
+        )
+
+    def reap(self) -> None:
+        """Call on every SIGCHLD; one signal may stand for many children."""
+        with contextlib.suppress(ChildProcessError):  # no children at all
+            while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if dead.si_pid in self._owned():
+                    if self._later is not None:
+                        self._later.cancel()
+                    self._later = self._loop.call_later(_OWNER_IS_SLOW, self.reap)
+                    return
+                os.waitpid(dead.si_pid, os.WNOHANG)
+                logger.debug("orphan reaped", extra={"pid": dead.si_pid})

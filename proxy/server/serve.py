@@ -1,0 +1,316 @@
+"""The composition root: builds every part, wires them, and owns their lifetimes.
+
+`Server.__init__` is the whole house on one screen; nothing else in the project knows more than
+one floor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import platform
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvloop
+
+from proxy import __version__
+from proxy.activation.readiness.probe import Probe
+from proxy.activation.transaction import Activator
+from proxy.control.app import ControlPlane
+from proxy.control.inlet import Inlet
+from proxy.control.watch import Watch
+from proxy.errors import ProxyError
+from proxy.lifecycle.contract import InitRequest
+from proxy.lifecycle.plan import build_plan
+from proxy.lifecycle.redact import Redactor
+from proxy.lifecycle.state import Event, Lifecycle, State
+from proxy.log.upstreamlog import UpstreamLog
+from proxy.relay import Relay
+from proxy.relay.accesslog import AccessLog
+from proxy.relay.tally import Tally
+from proxy.server import process
+from proxy.server.admin import open_admin
+from proxy.server.doorkeeper import Doorkeeper
+from proxy.server.listen import Listener
+from proxy.server.starters import make_starter
+from proxy.server.stopping import Stopping
+
+if TYPE_CHECKING:
+    from proxy.activation.starter import Found
+    from proxy.lifecycle.plan import Plan
+    from proxy.log.log import Log
+    from proxy.server.admin import Admin, Page
+    from proxy.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Files that are open whatever clients do: the loop's, the listeners', the launcher's, the log's.
+_OWN_DESCRIPTORS: Final = 64
+# Seconds for the last bytes of a stopped upstream (WebSocket close frames) to reach the clients.
+_LAST_BYTES: Final = 1.0
+
+
+def run_server(settings: Settings, log: Log) -> int:
+    """Serve until told to stop; returns the process's exit code."""
+    process.protect()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, log))
+
+
+async def _serve(settings: Settings, log: Log) -> int:
+    return await Server(settings, log).run()
+
+
+class Server:
+    """One proxy: one listener, one upstream, one life cycle."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        upstream = settings.upstream
+        self._settings = settings
+        self._log = log
+        self._run_dir = upstream.run_dir or _private_run_dir()
+        key = settings.init.key
+        keys = (key, upstream.forward.key)
+        self._own_secrets = frozenset(each.get_secret_value() for each in keys if each is not None)
+        log.mask = Redactor(self._own_secrets)
+        self._preloaded: tuple[int, int] = (0, 0)  # modules: imported, of all
+        self._stopping = Stopping(asyncio.get_running_loop())
+        # From the inside out: the state first, because everybody reads it ...
+        self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT, self._facts)
+        self._watch = Watch(self._lifecycle, self._details)
+        # ... then what brings an upstream up and keeps it up ...
+        self._upstream_log = UpstreamLog()
+        self._starter = make_starter(
+            upstream,
+            on_output=self._upstream_log,
+            on_warming=self._warming,
+            on_leaving=self._stopping.pod_ends,
+        )
+        # Before an init may wait for it as well: the state must have changed by then.
+        self._starter.warmed.add_done_callback(self._warmed)
+        self._probe = Probe(
+            base=upstream.url.base,
+            socket_path=upstream.url.socket_path,
+            path=upstream.ready.path,
+            statuses=upstream.ready.statuses,
+            interval=upstream.ready.interval,
+            timeout=upstream.ready.timeout,
+        )
+        self._activator = Activator(
+            lifecycle=self._lifecycle,
+            starter=self._starter,
+            probe=self._probe,
+            timeout=settings.init.timeout,
+            on_exit=upstream.on_exit,
+            on_plan=self._planned,
+            mask=log.masked,
+            on_fatal=self._stopping.ask,
+            on_phase=self._watch.progressed,
+        )
+        # ... then who answers for the proxy itself ...
+        self._control = Inlet(
+            ControlPlane(
+                lifecycle=self._lifecycle,
+                watch=self._watch,
+                activation=self._activator,
+                deferred=settings.deferred_init,
+                key=key.get_secret_value() if key is not None else None,
+                plan=self._plan,
+                probe=self._probe.check,
+            ).application(),
+            head_size=settings.limits.head_size,
+            header_count=settings.limits.header_count,
+            idle=settings.limits.idle_timeout,
+            grace=_LAST_BYTES,
+        )
+        # ... and last the relay, which is the only one to face the network.
+        self._doorkeeper = doorkeeper = Doorkeeper(
+            settings.gate, self._lifecycle, deferred=settings.deferred_init
+        )
+        self._tally = Tally()
+        self._relay = Relay(
+            gate=doorkeeper.gate,
+            dial=upstream.url.address,
+            control=self._control.connect,
+            refuse=doorkeeper.refuse,
+            limits=settings.limits,
+            trusted_proxies=settings.listen.trusted_proxies,
+            hold=settings.gate.hold,
+            admits=doorkeeper.admits if doorkeeper.enforces else None,
+            strip_session_keys=settings.gate.strip_session_keys,
+            tally=self._tally if settings.listen.admin is not None else None,
+            access=_access_log(settings.log.access),
+        )
+        # After the doorkeeper, whom it asks again about the requests that are held.
+        self._lifecycle.subscribe(lambda _state, _event: self._relay.reconsider())
+        self._listener = Listener(settings.listen.address)
+        self._admin: Admin | None = None
+
+    async def run(self) -> int:
+        """Serve; returns the exit code once everything is closed."""
+        loop = asyncio.get_running_loop()
+        self._stopping.listen()
+        process.adopt_orphans()
+        # Beside a client's connection may be one to the upstream and a pair to the control plane.
+        process.allow_descriptors(4 * self._settings.limits.connections + _OWN_DESCRIPTORS)
+        process.Reaper(loop, self._starter.owned_pids).attach()
+        try:
+            code = await self._until_stopped()
+        except ProxyError as error:
+            logger.critical("cannot serve", extra={"error": str(error)})
+            code = 1
+        await self._close()
+        process.let_nothing_disturb_the_end(loop)
+        return code
+
+    # Boot
+
+    async def _until_stopped(self) -> int:
+        await self._control.open()
+        if self._stopping.asked.done():  # by a signal that came while we were imported
+            return self._stopping.asked.result()
+        # Before the launcher: `/health` must answer at once, whatever warming takes.
+        await self._listen()
+        self._admin = await open_admin(self._settings.listen, self._admin_pages)
+        if self._admin is None:
+            self._relay.count_no_more()
+        # What was imported stays; walking it holds up every connection for some 20 ms each time.
+        gc.freeze()
+        opening = asyncio.create_task(self._open(), name="open")
+        code = await self._stopping.asked
+        opening.cancel()
+        return code
+
+    async def _listen(self) -> None:
+        address = await self._listener.open(self._relay)
+        extra = {"address": address, "version": __version__, "pid": os.getpid()}
+        logger.info("listening", extra=extra)
+
+    def _admin_pages(self) -> dict[str, Page]:
+        # Here, because prometheus-client takes a while to import and `/health` is up already.
+        from proxy.control import openapi  # noqa: PLC0415
+        from proxy.control.metrics import Metrics  # noqa: PLC0415
+
+        metrics = Metrics(
+            lifecycle=self._lifecycle,
+            traffic=self._relay,
+            tally=self._tally,
+            details=self._details,
+            exit_code=self._exit_code,
+            preload=lambda: self._preloaded,
+            build={"version": __version__, "python": platform.python_version()},
+        )
+        return {"/metrics": metrics.answer, "/openapi.json": openapi.answer}
+
+    async def _open(self) -> None:
+        try:
+            await self._starter.open()
+            if self._starter.found is not None:
+                await self._adopt(self._starter.found)
+                return
+            if not self._settings.deferred_init:
+                await self._activator.run(self._plan(InitRequest()))
+        except ProxyError as error:
+            logger.critical("cannot start", extra={"error": str(error)})
+            self._stopping.ask(1)
+        except Exception:
+            logger.exception("cannot start")
+            self._stopping.ask(1)
+
+    async def _adopt(self, found: Found) -> None:
+        await self._activator.adopt(found)
+        if not self._starter.warmed.done():  # whoever waits for it is told what has become of it
+            self._starter.warmed.set_result(None)
+
+    def _warmed(self, warmed: asyncio.Future[str | None]) -> None:
+        if self._lifecycle.state is State.WARMING and not warmed.cancelled():
+            self._lifecycle.apply(Event.WARMED)
+
+    # What the parts ask of each other
+
+    def _plan(self, request: InitRequest) -> Plan:
+        return build_plan(
+            self._settings.upstream,
+            request,
+            run_dir=self._run_dir,
+            keys_at_gate=self._doorkeeper.enforces,
+        )
+
+    def _planned(self, plan: Plan) -> None:
+        self._doorkeeper.given(plan.session_keys)
+        self._upstream_log.arm(plan.secrets)
+        self._log.mask = Redactor(plan.secrets | self._own_secrets)
+
+    def _facts(self) -> dict[str, object]:
+        """What the log tells with each change of the state: times in seconds, never a value."""
+        details = self._activator.progress.details()
+        return {name: details[name] for name in ("attempt", "restarts", "timings") if details[name]}
+
+    def _details(self) -> dict[str, Any]:
+        imported, modules = self._preloaded
+        return {
+            "since": self._lifecycle.since,
+            "preload": {"imported": imported, "modules": modules},
+            **self._activator.progress.details(),
+        }
+
+    def _exit_code(self) -> int | None:
+        last = self._activator.progress.last_exit
+        return last.code if last is not None else None
+
+    def _warming(self, imported: int, modules: int) -> None:
+        self._preloaded = (imported, modules)
+        logger.info("warming", extra={"imported": imported, "modules": modules})
+
+    # Shutdown
+
+    async def _close(self) -> None:
+        """Drain, then stop the upstream; a second signal skips to the end of both."""
+        self._lifecycle.apply(Event.DRAIN)
+        drain = asyncio.create_task(self._drain(), name="drain")
+        cut = asyncio.create_task(self._stopping.cut.wait(), name="second signal")
+        await asyncio.wait({drain, cut}, return_when=asyncio.FIRST_COMPLETED)
+        cut.cancel()
+        if not drain.done():
+            drain.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await drain
+            self._relay.abort()
+            try:
+                await self._starter.kill()
+            except ProxyError as error:
+                logger.error("cannot stop the upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
+        elif drain.exception() is not None:
+            logger.error("cannot drain", exc_info=drain.exception())
+        self._listener.close()
+        self._relay.abort()
+        await self._starter.close()
+        await self._control.close()
+        if self._admin is not None:
+            await self._admin.close()
+        logger.info("stopped")
+
+    async def _drain(self) -> None:
+        # A running activation is undone at once; nobody can use what it would have started.
+        await asyncio.gather(
+            self._activator.interrupt(), self._relay.drain(self._settings.drain.grace)
+        )
+        self._listener.close()
+        # The upstream closes its own WebSockets properly, through tunnels that are still open.
+        await self._activator.shutdown()
+        await self._relay.drain(_LAST_BYTES, tunnels=True)
+
+
+def _access_log(wanted: str) -> AccessLog | None:
+    return None if wanted == "off" else AccessLog(errors_only=wanted == "errors")
+
+
+def _private_run_dir() -> str:
+    """A name nobody can guess or have made before; the launcher makes the directory."""
+    return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")

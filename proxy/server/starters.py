@@ -1,0 +1,91 @@
+"""Which starter `upstream.activation` means, and what it is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.activation.launched.orphans import end_orphans
+from proxy.activation.launched.spawn import SpawnStarter
+from proxy.errors import ActivationError
+from proxy.launcher.errors import LaunchError
+from proxy.launcher.session.spec import FileSpec
+from proxy.launcher.upstream import place
+from proxy.launcher.upstream.files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.activation.starter import Starter
+    from proxy.lifecycle.plan import PlannedFile
+    from proxy.settings import UpstreamSettings
+
+
+def make_starter(
+    upstream: UpstreamSettings,
+    *,
+    on_output: Callable[[str, str, bool], None],
+    on_warming: Callable[[int, int], None],
+    on_leaving: Callable[[], None],
+) -> Starter:
+    """The starter for `upstream`. Only the one that is asked for is imported.
+
+    `on_leaving` is called when the upstream's own container was told to end.
+    """
+    if upstream.activation == "launcher":
+        from proxy.activation.launched.remote import RemoteStarter  # noqa: PLC0415
+
+        return RemoteStarter(
+            upstream, on_output=on_output, on_warming=on_warming, on_leaving=on_leaving
+        )
+    if upstream.activation == "signal":
+        from proxy.activation.signalled.signals import SignalStarter  # noqa: PLC0415
+
+        return SignalStarter(upstream, SharedFiles())
+    if upstream.activation == "forward":
+        from proxy.activation.forward import ForwardStarter  # noqa: PLC0415
+
+        return ForwardStarter(upstream)
+    return SpawnStarter(
+        upstream,
+        on_output=on_output,
+        on_warming=on_warming,
+        environ=dict(os.environ),
+        sweep=end_orphans,
+    )
+
+
+class SharedFiles:
+    """A plan's files, written by the proxy itself with what the launcher writes them with."""
+
+    def __init__(self) -> None:
+        self._files = Files()
+
+    def write(self, files: list[PlannedFile], run_dir: str) -> None:
+        specs = [FileSpec(file.path, file.content, file.mode, file.base_file) for file in files]
+        try:
+            self._files.write(specs, run_dir, None)
+        except LaunchError as error:
+            raise ActivationError(str(error)) from None
+
+    def undo(self) -> None:
+        try:
+            self._files.undo()
+        except LaunchError as error:
+            raise ActivationError(str(error)) from None
+
+    def clear(self, paths: list[str], run_dir: str) -> None:
+        """Undo what a proxy that was killed has left: its own files, and the directory if empty.
+
+        Nothing else: the directory is the operator's choice, and what stood at a path comes back.
+        """
+        for path in paths:
+            with contextlib.suppress(OSError):
+                if os.path.lexists(place.hidden(path, "old")):
+                    place.put_back(path)
+                else:
+                    place.remove(path)
+        with contextlib.suppress(OSError):
+            Path(run_dir).rmdir()
