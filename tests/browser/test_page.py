@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.chromium import Tab, tab
 from tests.harness import echo_settings
-from tests.test_shutdown import slow_request
+from tests.server.test_shutdown import slow_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -27,7 +27,7 @@ _NOT_FOR_A_STATE_MACHINE = "positive_data_acceptance,not_a_server_error"
 
 
 def described() -> dict[str, Any]:
-    """The document without `wait`, for which a run has no time; tests/test_watch.py has it."""
+    """The document without `wait`, for which a run has no time; tests/control has it."""
     spec = document()
     status = spec["paths"]["/api/init"]["get"]
     status["parameters"] = [p for p in status["parameters"] if p["name"] != "wait"]

@@ -11,9 +11,9 @@ import pytest
 
 from proxy.activation.launched.preloading import deliverable
 from proxy.settings.profiles import OPENHANDS
-from tests.launching import Launcher, encoded
+from tests.launcher.launching import Launcher, encoded
+from tests.launcher.warming import Warm
 from tests.real.pods import free_port, interpreter
-from tests.warming import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable

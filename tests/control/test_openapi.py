@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from proxy.control.openapi import document
+from proxy.lifecycle.contract import InitDetails, InitRequest
+from tests.commands.test_commands import command
+from tests.harness import echo_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness import Serve
+
+
+def test_the_document_has_every_field_of_the_models() -> None:
+    schemas = document()["components"]["schemas"]
+    assert set(schemas["InitRequest"]["properties"]) == set(InitRequest.model_fields)
+    assert schemas["InitRequest"]["additionalProperties"] is False
+    assert set(schemas["InitDetails"]["properties"]) == set(InitDetails.model_fields)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    spec = document()
+    references = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(spec)))
+    assert references
+    assert references <= set(spec["components"]["schemas"])
+
+
+def test_names_and_texts_are_bounded_as_the_validators_bound_them() -> None:
+    fields = document()["components"]["schemas"]["InitRequest"]["properties"]
+    env = fields["env"]["anyOf"][0]
+    for name, right in (("A", True), ("", False), ("A=B", False), ("A\0", False)):
+        assert bool(re.search(env["propertyNames"]["pattern"], name)) is right
+    key = fields["session_api_keys"]["anyOf"][0]["items"]
+    for text, right in (("k", True), ("\nk ", True), ("", False), (" ", False), ("k\0", False)):
+        assert bool(re.search(key["pattern"], text)) is right
+
+
+async def test_the_command_prints_it() -> None:
+    printed = await command("openapi")
+    assert (printed.code, json.loads(printed.out)) == (0, document())
+
+
+async def test_the_admin_listener_serves_it(serve: Serve, tmp_path: Path) -> None:
+    settings = echo_settings(tmp_path)
+    settings["listen"]["admin"] = f"unix:{tmp_path / 'admin.sock'}"
+    proxy = await serve(settings)
+    await proxy.logged(lambda line: line.get("message") == "admin listening")
+    connector = aiohttp.UnixConnector(str(tmp_path / "admin.sock"))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://admin/openapi.json") as answer,
+    ):
+        assert await answer.json() == document()

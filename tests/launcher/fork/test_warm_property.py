@@ -1,0 +1,234 @@
+"""Generated packages: whatever they read while preloading, a start shows what a cold one shows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.launcher.launching import Launcher, encoded
+from tests.launcher.warming import Warm, base, view, write
+
+NAMES = ["ALPHA", "BETA", "GAMMA"]
+FILES = ["one.json", "two.json"]
+
+# How a module keeps something of a name at import: {n} the name, {m} its own number, {d} a module
+# imported before it.
+KEEPS = [
+    "import os\nV = os.environ.get('{n}')",
+    "import os\nV = os.getenv('{n}', 'absent')",
+    "from os import environ\nV = environ['{n}'] if '{n}' in environ else None",
+    "import os\ndef f(x=os.environ.get('{n}')): return x\nV = f()",
+    (
+        "import os\nfrom dataclasses import dataclass, field\n@dataclass\nclass C:\n"
+        "    x: object = os.environ.get('{n}')\n"
+        "    y: object = field(default_factory=lambda: os.getenv('{n}'))\nV = [C().x, C().y]"
+    ),
+    "import functools, os\n@functools.cache\ndef f(): return os.getenv('{n}')\nV = f()",
+    "import shared\nV = shared.cached('{n}')",
+    "import shared\nV = shared.look('{n}')",
+    "import shared\ndef later(): return shared.look('{n}')\nV = None",
+    "import shared\ndef later(): return shared.cached('{n}')\nV = None",
+    "import os\nV = sorted(k for k in os.environ if k in ('{n}', 'X'))",
+    "import os\nV = os.environ.copy().get('{n}')",
+    "import os\nV = os.environ.setdefault('{n}', 'default')",
+    "import {d}\nV = repr({d}.V)",
+    "import {d}\ndef later(): return repr({d}.V)\nV = 1",
+    "def lazily():\n    import inner_{m}\n    return inner_{m}.V\nV = lazily()",
+    "V = 'nothing'",
+    "import pathlib\np = pathlib.Path('{f}')\nV = p.read_text() if p.exists() else None",
+    "import os\nV = os.path.exists('{f}')",
+    "import os\ndef later(): return os.path.exists('{f}')\nV = 0",
+    "import json\ntry: V = json.load(open('{f}'))\nexcept OSError: V = {{}}",
+]
+SHARED = """
+    import os
+    _seen = {}
+    def look(name): return os.environ.get(name)
+    def cached(name):
+        if name not in _seen: _seen[name] = os.environ.get(name)
+        return _seen[name]
+"""
+PROG = """
+    import json, os, sys
+    seen = {}
+    for name in %r:
+        module = __import__(name)
+        seen[name] = repr([module.V, getattr(module, "later", int)()])
+    files = {f: os.path.exists(f) and open(f).read() for f in %r}
+    print(json.dumps([seen, {n: os.environ.get(n) for n in %r}, files]))
+"""
+
+modules = st.lists(
+    st.tuples(st.sampled_from(KEEPS), st.sampled_from(NAMES), st.sampled_from(FILES)),
+    min_size=1,
+    max_size=4,
+)
+some_names = st.sets(st.sampled_from(NAMES), max_size=2)
+
+
+def out_of_turn(modules: list[tuple[str, str, str]], preloaded: set[int]) -> bool:
+    """Whether a module sets a name before one that the program imports earlier can miss it.
+
+    The order of imports is the preload list's: this is what it means to leave out the earlier one.
+    Nothing that is delivered is concerned, for then the start is cold.
+    """
+    return any(
+        "setdefault" in source and earlier not in preloaded and modules[earlier][1] == name
+        for number, (source, name, _) in enumerate(modules)
+        if number in preloaded
+        for earlier in range(number)
+    )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    modules=modules,
+    preloaded=st.sets(st.integers(0, 3)),
+    before=some_names,
+    delivered=some_names,
+    removed=some_names,
+    files=st.sets(st.sampled_from(FILES), max_size=1),
+)
+def test_a_warm_start_shows_what_a_cold_start_shows(
+    *,
+    modules: list[tuple[str, str, str]],
+    preloaded: set[int],
+    before: set[str],
+    delivered: set[str],
+    removed: set[str],
+    files: set[str],
+) -> None:
+    assume(not out_of_turn(modules, preloaded))
+    home = Path(tempfile.mkdtemp(prefix="property-"))
+    try:
+        names = [f"mod_{number}" for number in range(len(modules))]
+        written = {"shared.py": SHARED, "prog.py": PROG % (names, FILES, NAMES)}
+        for number, (source, name, file) in enumerate(modules):
+            earlier = names[number - 1] if number else "shared_empty"
+            written[f"mod_{number}.py"] = source.format(n=name, m=number, d=earlier, f=file)
+            written[f"inner_{number}.py"] = f"import os\nV = os.environ.get('{name}')"
+        written["shared_empty.py"] = "V = 0"
+        write(home, written)
+        prepared = base(home, "-m", "prog", **dict.fromkeys(before, "before"))
+        fields = {
+            "env": dict.fromkeys(delivered, "delivered"),
+            "unset": sorted(removed),
+            "files": [encoded(home / file, b'{"new": 1}') for file in files],
+        }
+        with Launcher() as launcher:
+            cold = view(launcher.start(**prepared, **fields), launcher)
+        listed = ["json", *(names[number] for number in preloaded if number < len(names))]
+        with Warm(prepared, listed, files=[str(home / file) for file in FILES]) as warm:
+            assert warm.why is None
+            for _ in range(2):
+                answer = warm.begin(**fields)
+                assert view(answer, warm) == cold, answer
+    finally:
+        shutil.rmtree(home)
+
+
+SETTINGS = {
+    "prefix": (
+        (
+            "from pydantic_settings import BaseSettings\n"
+            "class S(BaseSettings, env_prefix='APP_'):\n    key: str = 'default'\nV = S().key"
+        ),
+        {"APP_KEY", "app_key"},
+    ),
+    "no prefix": (
+        (
+            "from pydantic_settings import BaseSettings\nclass S(BaseSettings):\n"
+            "    key: str = 'default'\nV = S().key"
+        ),
+        {"KEY", "key"},
+    ),
+    "alias": (
+        (
+            "from pydantic import Field\nfrom pydantic_settings import BaseSettings\n"
+            "class S(BaseSettings):\n    key: str = Field('default', validation_alias='THE_KEY')\n"
+            "V = S().key"
+        ),
+        {"THE_KEY"},
+    ),
+    "nested": (
+        (
+            "from pydantic import BaseModel\nfrom pydantic_settings import BaseSettings\n"
+            "class N(BaseModel):\n    key: str = 'default'\n"
+            "class S(BaseSettings, env_nested_delimiter='__'):\n    sub: N = N()\nV = S().sub.key"
+        ),
+        {"SUB__KEY"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_pydantic_settings_are_never_stale_and_do_not_forbid_warm_starts(
+    tmp_path: Path, kind: str
+) -> None:
+    pytest.importorskip("pydantic_settings")
+    source, names = SETTINGS[kind]
+    write(tmp_path, {"conf.py": source, "prog.py": "import conf, json; print(json.dumps(conf.V))"})
+    prepared = base(tmp_path, "-m", "prog")
+    with Warm(prepared, ["conf"]) as launcher:
+        assert launcher.why is None
+        answer = launcher.begin(env={"UNRELATED_NAME": "1"})
+        assert answer["kind"] == "warm", answer
+        assert view(answer, launcher) == "default"
+        for name in sorted(names):
+            answer = launcher.begin(env={name: "delivered"})
+            assert answer["kind"] == "cold"
+            assert view(answer, launcher) == "delivered"
+
+
+def test_a_preload_list_with_a_module_that_reads_the_session_key_is_never_started_warm(
+    tmp_path: Path,
+) -> None:
+    """The trap of which the design tells: a cache of the key, filled at import, means no key."""
+    write(
+        tmp_path,
+        {
+            "agent/__init__.py": "",
+            "agent/config.py": """
+                import json, os
+                _config = None
+                def get_config():
+                    global _config
+                    if _config is None:
+                        path = os.environ.get("CONFIG_PATH")
+                        stored = json.load(open(path)) if path else {}
+                        _config = [os.environ.get("SESSION_KEY"), stored.get("key")]
+                    return _config
+            """,
+            "agent/sockets.py": "from agent.config import get_config\nget_config()",
+            "agent/__main__.py": "import json; from agent.config import get_config\n"
+            "import agent.sockets; print(json.dumps(get_config()))",
+        },
+    )
+    prepared = base(tmp_path, "-m", "agent")
+    config = tmp_path / "run" / "config.json"
+    deliveries: list[tuple[dict[str, Any], list[str | None]]] = [
+        ({"env": {"SESSION_KEY": "k"}}, ["k", None]),
+        (
+            {
+                "env": {"CONFIG_PATH": str(config)},
+                "files": [encoded(config, json.dumps({"key": "k"}).encode())],
+                "run_dir": str(config.parent),
+            },
+            [None, "k"],
+        ),
+    ]
+    for listed, kind in ((["agent.config"], "warm"), (["agent.config", "agent.sockets"], "cold")):
+        with Warm(prepared, ["json", *listed]) as launcher:
+            for fields, expected in deliveries:
+                answer = launcher.begin(**fields)
+                assert answer["kind"] == kind, answer
+                assert view(answer, launcher) == expected
+                if kind == "cold":
+                    assert "agent.sockets" in answer["why"]

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.launcher.record.record import summary
+from tests.launcher.launching import Launcher, alive, until
+from tests.launcher.warming import SERVE, Warm, base, view, write
+
+SERVER = {
+    "app/__init__.py": "",
+    "app/__main__.py": f"""
+import os
+import app.api
+os.makedirs("state/deep", exist_ok=True)
+open("state/deep/log", "w").close()
+{SERVE}
+""",
+    # Three readers behind one cache, each hidden by the one before, and one that imports a reader.
+    "app/config.py": """
+        import os
+        _seen = {}
+        def key():
+            if not _seen: _seen["key"] = os.environ.get("APP_KEY")
+            return _seen["key"]
+    """,
+    "app/first.py": "from app.config import key\nKEY = key()",
+    "app/second.py": "from app.config import key\nKEY = key()",
+    "app/third.py": "from app.config import key\nKEY = key()",
+    "app/importer.py": "try:\n    import app.third\nexcept Exception:\n    pass",
+    "app/clean.py": "import json, logging",
+    "app/whole.py": "import os\nX = len(dict(os.environ))",
+    "app/spawns.py": "import socket\nS = socket.socket()",
+    "app/made_up.py": "import sys, types\nsys.modules['app.fake'] = types.ModuleType('app.fake')",
+    "app/api.py": "import app.clean, app.first, app.second, app.third, app.importer\n"
+    "import app.whole, app.spawns, app.made_up",
+}
+STRUCK = {"app.first", "app.second", "app.third", "app.importer", "app.whole", "app.spawns"}
+
+
+def terms(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "names": ["APP_*"],
+        "ready": {"address": f"unix:{tmp_path}/s.sock", "path": "/", "statuses": [200]},
+        "timeout": 30,
+    }
+
+
+def recorded(launcher: Launcher) -> dict[str, Any]:
+    return launcher.event("recorded")
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> dict[str, Any]:
+    write(tmp_path, SERVER)
+    return base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+
+
+def test_a_recording_strikes_every_reader_and_every_importer_of_one(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    before = {str(path) for path in tmp_path.rglob("*")}
+    with Launcher() as launcher:
+        assert launcher.call("record", **app, preload=terms(tmp_path))["ok"]
+        event = recorded(launcher)
+        until(lambda: not launcher.children())
+    plan = event["plan"]
+    assert plan is not None, event
+    assert {"app", "app.config", "app.clean", "app.made_up", "json"} <= set(plan["modules"])
+    assert not {*STRUCK, "app.api", "app.fake", "__main__"} & set(plan["modules"])
+    assert set(plan["struck"]) >= STRUCK | {"app.api"}
+    # Nothing is left behind.
+    assert {str(path) for path in tmp_path.rglob("*")} - before <= {f"{tmp_path}/s.sock"}
+
+
+def test_what_was_recorded_starts_warm_with_what_is_delivered(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    plan_file = tmp_path / "plan.json"
+    with Launcher() as launcher:
+        launcher.call("record", **app, preload=terms(tmp_path))
+        plan_file.write_text(json.dumps(recorded(launcher)["plan"]))
+    (tmp_path / "app/__main__.py").write_text(
+        "import json, app.api, app.first, app.third\n"
+        "print(json.dumps([app.first.KEY, app.third.KEY, app.whole.X > 0]))"
+    )
+    with Warm(app, [], plan=str(plan_file)) as launcher:
+        assert launcher.why is None
+        answer = launcher.begin(env={"APP_KEY": "delivered"})
+        assert answer["kind"] == "warm", answer
+        assert view(answer, launcher) == ["delivered", "delivered", True]
+
+
+def test_auto_records_in_the_background_and_keeps_the_plan(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    plan_file = tmp_path / "plan.json"
+    preload = terms(tmp_path) | {"plan": str(plan_file)}
+    with Warm(app, "auto", **preload) as launcher:  # type: ignore[arg-type]
+        assert launcher.why is None
+        assert any(event["event"] == "recording" for event in launcher.events)
+    with Warm(app, "auto", **preload) as launcher:  # type: ignore[arg-type]
+        assert launcher.why is None
+        assert not any(event["event"] == "recording" for event in launcher.events)
+    # For other packages than it was made for, it is made again.
+    plan = json.loads(plan_file.read_text())
+    plan["identity"]["packages"]["gone"] = "1.0"
+    plan_file.write_text(json.dumps(plan))
+    with Warm(app, "auto", **preload) as launcher:  # type: ignore[arg-type]
+        assert launcher.why is None
+        assert any(event["event"] == "recording" for event in launcher.events)
+    assert "gone" not in json.loads(plan_file.read_text())["identity"]["packages"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"identity": {"version": "3.0.0"}}, "recorded with version 3.0.0"),
+        ({"identity": {"platform": "plan9-mips"}}, "recorded with platform plan9-mips"),
+        ({"command": {"kind": "module", "target": "other"}}, "is for another command"),
+        ({"version": 99}, "its version is not 1"),
+        ({"modules": "json"}, "modules is missing or wrong"),
+    ],
+)
+def test_a_plan_for_something_else_is_refused(
+    tmp_path: Path, app: dict[str, Any], change: dict[str, Any], why: str
+) -> None:
+    plan_file = tmp_path / "plan.json"
+    with Launcher() as launcher:
+        launcher.call("record", **app, preload=terms(tmp_path))
+        plan = recorded(launcher)["plan"]
+    if "identity" in change:
+        change = {"identity": plan["identity"] | change["identity"]}
+    plan_file.write_text(json.dumps(plan | change))
+    with Warm(app, [], plan=str(plan_file)) as launcher:
+        assert launcher.why is not None
+        assert why in launcher.why
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"version": 1}'])
+def test_a_plan_that_cannot_be_read_is_reported(
+    tmp_path: Path, app: dict[str, Any], content: str | None
+) -> None:
+    plan_file = tmp_path / "plan.json"
+    if content is not None:
+        plan_file.write_text(content)
+    with Warm(app, [], plan=str(plan_file)) as launcher:
+        assert launcher.why is not None
+        assert str(plan_file) in launcher.why
+
+
+def test_an_init_that_comes_while_recording_is_not_kept_waiting(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    write(tmp_path, {"app/clean.py": "import time; time.sleep(600)"})
+    with Launcher() as launcher:
+        preload = terms(tmp_path) | {"modules": "auto"}
+        launcher.call("prepare", **app, preload=preload)
+        launcher.call("hasten")
+        assert "cut short" in launcher.event("cold")["why"]
+        write(tmp_path, {"app/__main__.py": "print('runs')"})
+        answer = launcher.start(**app)
+        assert answer["kind"] == "cold"
+        launcher.event("exit", pid=answer["pid"], code=0)
+        until(lambda: not launcher.children())
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("raise SystemExit('no license')", "exited with code 1: no license"),
+        ("import time; time.sleep(600)", "was not ready within 1 s"),
+    ],
+)
+def test_an_upstream_that_does_not_become_ready_cannot_be_recorded(
+    tmp_path: Path, app: dict[str, Any], source: str, why: str
+) -> None:
+    write(tmp_path, {"app/__main__.py": source})
+    with Launcher() as launcher:
+        preload = terms(tmp_path) | {"timeout": 1 if "sleep" in source else 30}
+        launcher.call("record", **app, preload=preload)
+        event = recorded(launcher)
+        assert event["plan"] is None
+        assert why in event["why"]
+        until(lambda: not launcher.children())
+
+
+def test_a_recording_dies_with_its_launcher(tmp_path: Path, app: dict[str, Any]) -> None:
+    write(tmp_path, {"app/__main__.py": "import time; time.sleep(600)"})
+    with Launcher() as launcher:
+        launcher.call("record", **app, preload=terms(tmp_path))
+        children = launcher.children()
+        assert children
+        launcher.process.kill()
+        until(lambda: not any(alive(pid) for pid in children))
+
+
+def test_the_command_writes_a_plan(tmp_path: Path, app: dict[str, Any]) -> None:
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "proxy", "record", "--output", str(tmp_path / "plan.json")),
+            *("--may-deliver", "APP_*", "--", *app["argv"]),
+        ],
+        cwd=tmp_path,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(root),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PROXY_UPSTREAM__URL": f"http+unix://{tmp_path}/s.sock",
+            "PROXY_UPSTREAM__PROFILE": "none",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert "app.clean" in plan["modules"]
+    # What reads it is named; who only imports a reader is counted, and in the plan.
+    assert "left out: app.first (reads APP_KEY)" in done.stderr
+    assert "app.importer" in plan["struck"]
+    assert "app.importer" not in done.stderr.partition("left out: ")[2]
+    assert " more that import or need those (under `struck` in the plan)" in done.stderr
+
+
+def test_a_trial_tells_causes_first_and_counts_the_rest() -> None:
+    followers = {f"a{number}": "imports urllib" for number in range(2000)}
+    told = summary({**followers, "urllib": "reads names like a_*"})
+    assert told == (
+        "urllib reads names like a_*, a0 imports urllib, a1 imports urllib, "
+        "a10 imports urllib, a100 imports urllib, 1996 more"
+    )
+    assert summary({}) == "nothing"
+
+
+def test_a_recording_says_which_interpreter_it_cannot_run(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    with Launcher() as launcher:
+        argv = ["nowhere/bin/python", *app["argv"][1:]]
+        launcher.call("record", **(app | {"argv": argv}), preload=terms(tmp_path))
+        event = recorded(launcher)
+    assert event["plan"] is None
+    assert f"cannot run nowhere/bin/python in {tmp_path}: No such file" in event["why"]

@@ -1,0 +1,90 @@
+"""A request is for the upstream of its time, and never for the one after it, which is another's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.lifecycle.gate import Verdict
+from tests.relay.raw.loops import both_loops
+from tests.relay.raw.peers import full_queue, get, message, pair, settle
+
+if TYPE_CHECKING:
+    from tests.relay.raw.peers import Pair
+
+LONG = 60.0  # seconds; no test waits for it
+MANY = 100  # more than are judged at once
+
+
+def judge(p: Pair, *verdicts: Verdict) -> None:
+    """The state changes, and again before anybody's turn comes."""
+    for verdict in verdicts:
+        p.verdict = verdict
+        p.relay.reconsider()
+
+
+@pytest.mark.parametrize("again", [Verdict.HOLD, Verdict.RELAY])
+@both_loops
+async def test_what_was_held_for_one_upstream_is_not_held_for_the_next(again: Verdict) -> None:
+    async with pair(hold=LONG) as p:
+        p.verdict = Verdict.HOLD
+        clients = [await p.sent(get(b"/", b"X-Session-API-Key: theirs")) for _ in range(MANY)]
+        await settle(lambda: len(p.relay.parking) == MANY)
+        judge(p, Verdict.REFUSE, again)
+        for client in clients:
+            assert (await client.head()).startswith(b"HTTP/1.1 503 ")
+        judge(p, Verdict.RELAY)
+        _, _, head = await p.exchange(get(b"/mine"))
+        assert head.startswith(b"GET /mine ")
+        assert p.accepted.empty()
+
+
+@both_loops
+async def test_what_came_behind_a_held_request_is_not_for_the_next_upstream_either() -> None:
+    async with pair(hold=LONG) as p:
+        p.verdict = Verdict.HOLD
+        post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 3", body=b"abc")
+        clients = [await p.sent(first + get(b"/behind")) for first in (get(b"/"), post)]
+        await settle(lambda: len(p.relay.parking) == len(clients))
+        judge(p, Verdict.REFUSE, Verdict.RELAY)
+        for client in clients:
+            assert (await client.rest()).count(b"HTTP/1.1 503 ") == 1
+        assert p.accepted.empty()
+
+
+@both_loops
+async def test_what_was_held_for_one_upstream_ends_with_the_shutdown_after_it() -> None:
+    async with pair(hold=LONG) as p:
+        p.verdict = Verdict.HOLD
+        client = await p.sent(get(b"/"))
+        await settle(lambda: p.relay.parking)
+        judge(p, Verdict.REFUSE, Verdict.CLOSE)
+        assert b"\r\nConnection: close\r\n" in await client.rest()
+
+
+@both_loops
+async def test_connection_that_is_made_while_its_upstream_ends_does_not_reach_the_next() -> None:
+    with full_queue() as address:
+        async with pair(dial=address, connect_timeout=LONG) as p:
+            post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 9")
+            clients = [await p.sent(get(b"/")), await p.sent(post)]
+            await settle(lambda: len(p.relay._dials) == len(clients))
+            judge(p, Verdict.HOLD, Verdict.RELAY)  # the same one was started again
+            assert len(p.relay._dials) == len(clients)
+            judge(p, Verdict.REFUSE, Verdict.RELAY)
+            for client in clients:
+                answer = await client.rest()
+                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert b"cannot connect to the upstream: it has ended" in answer
+            assert not p.relay._dials
+
+
+@both_loops
+async def test_control_plane_is_reached_across_changes_of_the_state() -> None:
+    async with pair(hold=LONG) as p:
+        clients = [await p.sent(get(b"/health")) for _ in range(20)]
+        await settle(lambda: p.relay._dials)
+        judge(p, Verdict.REFUSE, Verdict.CLOSE)
+        for client in clients:
+            assert (await client.head()).startswith(b"HTTP/1.1 200 ")
