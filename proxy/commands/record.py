@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 async def _recorded(upstream: UpstreamSettings, may_deliver: list[str]) -> dict[str, Any]:
     """The plan. Raises `LauncherError`."""
     from proxy.activation.launched.preloading import recording_terms  # noqa: PLC0415
-    from proxy.activation.launched.spawn import SpawnStarter  # noqa: PLC0415
+    from proxy.activation.launched.starter import SpawnStarter  # noqa: PLC0415
 
     terms = recording_terms(upstream)
     terms["names"] = sorted({*terms["names"], *may_deliver})

@@ -39,7 +39,7 @@ def protect() -> None:
 def allow_descriptors(wanted: int) -> None:
     """Raise the soft limit of open files to `wanted`, as far as the hard limit lets us.
 
-    What is missing then is logged. The launcher gets the old limit back (`activation.process`).
+    What is missing then is logged. The launcher gets the old limit back (`launched.own.process`).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.activation.launched.orphans import end_orphans
-from proxy.activation.launched.spawn import SpawnStarter
+from proxy.activation.launched.own.orphans import end_orphans
+from proxy.activation.launched.starter import SpawnStarter
 from proxy.errors import ActivationError
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.session.spec import FileSpec

@@ -8,7 +8,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from proxy.activation.launched.spawn import SpawnStarter
+from proxy.activation.launched.starter import SpawnStarter
 from proxy.lifecycle.plan import Plan
 from proxy.settings import UpstreamSettings
 from tests.launcher.launching import PATIENCE

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.activation.launched.interpreter import find_interpreter
+from proxy.activation.launched.own.interpreter import find_interpreter
 
 if TYPE_CHECKING:
     from pathlib import Path

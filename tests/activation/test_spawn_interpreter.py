@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.activation.launched.process import LauncherProcess
+from proxy.activation.launched.own.process import LauncherProcess
 from proxy.errors import LauncherError
 from tests.activation.spawning import opened
 

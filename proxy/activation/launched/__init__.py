@@ -1,6 +1,6 @@
 """Upstreams that a launcher starts: the controller's side of the wire.
 
-Begin with `spawn` (a launcher of our own), then `remote` (one in another container). `link` is the
-connection to it, `messages` and `preloading` what it is told, `process` and `interpreter` how ours
-is started, `runs`, `orphans` and `leftovers` what is left to do when one is gone.
+Begin with `starter`; launchers of our own are in `own`, those in another container in `remote`.
+`link` is the connection to one, `messages` and `preloading` what it is told, `runs` and
+`leftovers` what is left to do when one is gone.
 """

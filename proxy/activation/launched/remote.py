@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation.launched.link import VERSION, Link
 from proxy.activation.launched.messages import start_fields, started_plan
-from proxy.activation.launched.spawn import SpawnStarter
+from proxy.activation.launched.starter import SpawnStarter
 from proxy.activation.starter import Found, Started
 from proxy.activation.tasks import failed
 from proxy.errors import LauncherError, LauncherGoneError

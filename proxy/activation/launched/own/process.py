@@ -17,7 +17,7 @@ from proxy.errors import LauncherError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LAUNCHER: Final = Path(__file__).resolve().parents[2] / "launcher" / "__main__.py"
+LAUNCHER: Final = Path(__file__).resolve().parents[3] / "launcher" / "__main__.py"
 # -I -S: nothing of the user's or the site's is imported, which keeps it small and safe. utf8: the
 # bytes of names and paths are the same for the launcher and the upstream, whatever the locale.
 _FLAGS: Final = ("-I", "-S", "-X", "utf8")

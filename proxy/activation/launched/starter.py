@@ -15,10 +15,10 @@ import signal
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation.launched import leftovers
-from proxy.activation.launched.interpreter import interpreters
 from proxy.activation.launched.messages import command_fields, start_fields, without
+from proxy.activation.launched.own.interpreter import interpreters
+from proxy.activation.launched.own.process import LauncherProcess
 from proxy.activation.launched.preloading import preload_message
-from proxy.activation.launched.process import LauncherProcess
 from proxy.activation.launched.runs import Runs
 from proxy.activation.readiness.vacancy import ensure_vacant, vacate
 from proxy.activation.starter import Exit, Started
