@@ -72,15 +72,11 @@ def run(args: argparse.Namespace) -> int:
 async def _recorded(upstream: UpstreamSettings, may_deliver: list[str]) -> dict[str, Any]:
     """The plan. Raises `LauncherError`."""
     from proxy.activation.launched.preloading import recording_terms  # noqa: PLC0415
-    from proxy.activation.launched.starter import SpawnStarter  # noqa: PLC0415
+    from proxy.activation.launched.recording import record  # noqa: PLC0415
 
     terms = recording_terms(upstream)
     terms["names"] = sorted({*terms["names"], *may_deliver})
-    starter = SpawnStarter(upstream, on_output=lambda *_line: None, environ=os.environ)
-    try:
-        return await starter.record(terms, _say)
-    finally:
-        await starter.close()
+    return await record(upstream, os.environ, terms, _say)
 
 
 def _write(plan: dict[str, Any], output: Path) -> None:

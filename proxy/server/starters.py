@@ -1,4 +1,9 @@
-"""Which starter `upstream.activation` means, and what it is made of."""
+"""The starter that the settings mean, composed of where the server is started and how it waits.
+
+*Where* (`upstream.activation`) is a `Place` for launchers, a process that runs by itself, or a
+server that somebody else starts. *How it waits* is nothing or a preload, by a launcher, or a
+dormant mode of its own, by an `OwnInit`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.activation.launched.own.orphans import end_orphans
-from proxy.activation.launched.starter import SpawnStarter
+from proxy.activation.launched.own.place import OwnPlace
+from proxy.activation.launched.starter import LaunchedStarter
 from proxy.errors import ActivationError
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.session.spec import FileSpec
@@ -18,6 +24,7 @@ from proxy.launcher.upstream.files import Files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.activation.launched.session import Place
     from proxy.activation.starter import Starter
     from proxy.lifecycle.plan import PlannedFile
     from proxy.settings import UpstreamSettings
@@ -30,31 +37,36 @@ def make_starter(
     on_warming: Callable[[int, int], None],
     on_leaving: Callable[[], None],
 ) -> Starter:
-    """The starter for `upstream`. Only the one that is asked for is imported.
+    """The starter for `upstream`. Only what is asked for is imported.
 
     `on_leaving` is called when the upstream's own container was told to end.
     """
-    if upstream.activation == "launcher":
-        from proxy.activation.launched.remote import RemoteStarter  # noqa: PLC0415
-
-        return RemoteStarter(
-            upstream, on_output=on_output, on_warming=on_warming, on_leaving=on_leaving
-        )
     if upstream.activation == "signal":
         from proxy.activation.signalled.signals import SignalStarter  # noqa: PLC0415
 
         return SignalStarter(upstream, SharedFiles())
     if upstream.activation == "forward":
         from proxy.activation.forward import ForwardStarter  # noqa: PLC0415
+        from proxy.activation.owninit import OwnInit  # noqa: PLC0415
 
-        return ForwardStarter(upstream)
-    return SpawnStarter(
+        key = upstream.forward.key
+        own = OwnInit(upstream.url, key.get_secret_value() if key is not None else None)
+        return ForwardStarter(own)
+    return LaunchedStarter(
         upstream,
+        _place(upstream),
         on_output=on_output,
         on_warming=on_warming,
-        environ=dict(os.environ),
-        sweep=end_orphans,
+        on_leaving=on_leaving,
     )
+
+
+def _place(upstream: UpstreamSettings) -> Place:
+    if upstream.activation == "launcher":
+        from proxy.activation.launched.remote import RemotePlace  # noqa: PLC0415
+
+        return RemotePlace(upstream.launcher.socket or "", upstream.launcher.token or "")
+    return OwnPlace(upstream, os.environ, sweep=end_orphans)
 
 
 class SharedFiles:

@@ -8,7 +8,8 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from proxy.activation.launched.starter import SpawnStarter
+from proxy.activation.launched.own.place import OwnPlace
+from proxy.activation.launched.starter import LaunchedStarter
 from proxy.lifecycle.plan import Plan
 from proxy.settings import UpstreamSettings
 from tests.launcher.launching import PATIENCE
@@ -48,10 +49,11 @@ class Running:
             "command": [sys.executable],
             "stop_grace": 20,
         }
-        self.starter = SpawnStarter(
-            UpstreamSettings(**(defaults | upstream)),
+        settings = UpstreamSettings(**(defaults | upstream))
+        self.starter = LaunchedStarter(
+            settings,
+            OwnPlace(settings, os.environ if environ is None else environ),
             on_output=lambda stream, line, _more: self.lines.append((stream, line)),
-            environ=dict(os.environ) if environ is None else environ,
         )
 
     @property

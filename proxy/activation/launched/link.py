@@ -14,6 +14,8 @@ from proxy.errors import LauncherError, LauncherGoneError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.lifecycle.plan import Plan
+
 logger = logging.getLogger(__name__)
 
 VERSION: Final = 1
@@ -36,6 +38,10 @@ class Launcher(Protocol):
 
     @property
     def link(self) -> Link: ...
+
+    @property
+    def running(self) -> tuple[int, Plan] | None:
+        """The pid and the plan of an upstream that it was running when it was met."""
 
     async def wait(self) -> str:
         """Await its end; returns how it ended ("exited with code 1")."""

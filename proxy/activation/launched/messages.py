@@ -21,7 +21,10 @@ def command_fields(upstream: UpstreamSettings) -> dict[str, Any]:
 
 
 def start_fields(plan: Plan) -> dict[str, Any]:
-    """A whole start. It holds everything that was delivered: never log it."""
+    """A whole start. It holds everything that was delivered: never log it.
+
+    With what to mask, and the keys, for a proxy that takes over (`started_plan`).
+    """
     files = [
         {
             "path": file.path,
@@ -36,11 +39,13 @@ def start_fields(plan: Plan) -> dict[str, Any]:
         "unset": list(plan.unset),
         "files": files,
         "run_dir": plan.run_dir,
+        "secrets": sorted(plan.secrets),
+        "session_keys": list(plan.session_keys),
     }
 
 
 def started_plan(fields: dict[str, Any]) -> Plan:
-    """The plan that `start_fields` was made of, with `secrets` and `session_keys` added."""
+    """The plan that `start_fields` was made of."""
     files = tuple(
         PlannedFile(
             file["path"], base64.b64decode(file["content"]), file["mode"], file["base_file"]

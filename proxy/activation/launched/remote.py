@@ -1,9 +1,9 @@
-"""Starts upstreams through a launcher in another container, over a socket on a shared volume.
+"""Launchers in another container, over a socket on a shared volume.
 
-Everything is said as to a launcher of our own (`spawn`); what differs is its life. It is there
-before us or after us, outlives us, and may have an upstream running that a predecessor of ours has
-started: that one is found. When its container restarts we wait for the next one. How each side
-proves itself to the other is told in `proxy.launcher.session.listen`.
+Everything is said as to a launcher of our own; what differs is its life. It is there before us or
+after us, outlives us, and may have an upstream running that a predecessor of ours has started. When
+its container restarts we wait for the next one. How each side proves itself to the other is told in
+`proxy.launcher.session.listen`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation.launched.link import VERSION, Link
-from proxy.activation.launched.messages import start_fields, started_plan
-from proxy.activation.launched.starter import SpawnStarter
-from proxy.activation.starter import Found, Started
-from proxy.activation.tasks import failed
+from proxy.activation.launched.messages import started_plan
 from proxy.errors import LauncherError, LauncherGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.activation.launched.link import Launcher
+    from proxy.activation.launched.runs import Runs
     from proxy.lifecycle.plan import Plan
-    from proxy.settings import UpstreamSettings
 
 logger = logging.getLogger(__name__)
 
@@ -41,47 +38,31 @@ _HANG_UPS: Final = 40
 _TOKEN_BYTES: Final = 32
 
 
-class RemoteStarter(SpawnStarter):
-    """The `Starter` for `upstream.activation: launcher`."""
+class RemotePlace:
+    """The `Place` for `upstream.activation: launcher`: a socket, and the token's file."""
 
-    def __init__(
-        self,
-        upstream: UpstreamSettings,
-        *,
-        on_output: Callable[[str, str, bool], None],
-        on_warming: Callable[[int, int], None],
-        on_leaving: Callable[[], None],
-    ) -> None:
-        super().__init__(upstream, on_output=on_output, on_warming=on_warming, environ={})
-        self._on_leaving = on_leaving
-        self._socket = upstream.launcher.socket or ""
-        self._token_file = Path(upstream.launcher.token or "")
-        self._closing = False
+    returns = True  # with its container
+
+    def __init__(self, socket: str, token: str) -> None:
+        self._socket = socket
+        self._token_file = Path(token)
 
     def owned_pids(self) -> frozenset[int]:
         """No child of the proxy's is waited for here."""
         return frozenset()
 
-    async def close(self) -> None:
-        self._closing = True
-        await super().close()
-
-    def _start_fields(self, plan: Plan) -> dict[str, Any]:
-        # A proxy that takes over must mask as this one did.
-        return start_fields(plan) | {
-            "secrets": sorted(plan.secrets),
-            "session_keys": list(plan.session_keys),
-        }
-
-    async def _launch(self) -> RemoteLauncher:
-        """Wait for a launcher to be there; note what it is running."""
+    async def launch(self, on_event: Callable[[dict[str, Any]], None]) -> RemoteLauncher:
+        """Wait for a launcher to be there."""
         token = _token(self._token_file)
         waited = False
         hung_up = 0
         while True:
-            launcher = RemoteLauncher(self._socket, self._event)
+            launcher = RemoteLauncher(self._socket, on_event)
             try:
-                state = await launcher.connect_with(token)
+                await launcher.connect_with(token)
+                if launcher.running is None:
+                    # What a predecessor's upstream has left, if any.
+                    await launcher.link.call("stop", grace=0)
             except (ConnectionError, FileNotFoundError, LauncherGoneError) as error:
                 hung_up = hung_up + 1 if isinstance(error, LauncherGoneError) else 0
                 if hung_up > _HANG_UPS:
@@ -96,51 +77,15 @@ class RemoteStarter(SpawnStarter):
             else:
                 break
         logger.info("launcher found", extra={"launcher": launcher.pid, "python": launcher.python})
-        self._launcher = launcher
-        if state["pid"] is not None:
-            self._find(state["pid"], started_plan(state["start"]))
-        else:
-            # What a predecessor's upstream has left, if any.
-            await launcher.link.call("stop", grace=0)
         return launcher
 
-    def _find(self, pid: int, plan: Plan) -> None:
-        self._plan = plan
-        started = Started(
-            pid=pid, kind="cold", why="it was running already", exited=self._exited(pid)
-        )
-        self.found = Found(plan=plan, started=started)
-
-    async def _watch(self, launcher: Launcher) -> None:
-        """See the launcher's end, with which everything in its container ends."""
-        how = await launcher.wait()
-        self._launcher = self._opening = None
-        self._lose(f"the launcher {how}")
-        if not self._closing:
-            # The container's next life: warm again before anybody asks.
-            self._opening = asyncio.create_task(self._open(), name="open launcher")
-            self._opening.add_done_callback(_report)
-
-    def _warm(self, why_not: str | None) -> None:
-        # Until the running one was taken over (or given up), nobody may be told to go ahead.
-        if self.found is None:
-            super()._warm(why_not)
-
-    def _event(self, message: dict[str, Any]) -> None:
-        if message["event"] == "leaving":
-            self._on_leaving()
-        else:
-            super()._event(message)
-
-
-def _report(opening: asyncio.Task[None]) -> None:
-    """Tell a failure that nobody may be waiting for; the next init tries again."""
-    if failed(opening) and not opening.cancelled():
-        logger.error("cannot use the launcher", extra={"error": str(opening.exception())})
+    async def bury(self, launcher: Launcher, _runs: Runs) -> str:
+        """Everything in its container ends with it."""
+        return await launcher.wait()
 
 
 class RemoteLauncher:
-    """A connection to a launcher that runs elsewhere; as `process.LauncherProcess` is used."""
+    """A connection to a launcher that runs elsewhere; as `own.process.LauncherProcess` is used."""
 
     reaped = True
 
@@ -151,9 +96,10 @@ class RemoteLauncher:
         self.link = Link(self._event)
         self.pid = 0  # in its own pid namespace
         self.python = ""
+        self.running: tuple[int, Plan] | None = None
 
-    async def connect_with(self, token: bytes) -> dict[str, Any]:
-        """What it is running: `pid` and `start`, both None when nothing.
+    async def connect_with(self, token: bytes) -> None:
+        """Prove ourselves to each other, and learn what it is running.
 
         Raises `OSError` when nobody listens, `LauncherGoneError` when it hangs up unasked,
         `LauncherError` when it is not to be trusted or does not trust us.
@@ -179,7 +125,8 @@ class RemoteLauncher:
         expected = _prove(token, b"launcher", challenge).hex()
         if not hmac.compare_digest(expected, str(answer.get("proof"))):
             raise LauncherError(f"cannot use the launcher at {self._path}: it has another token")
-        return answer
+        if answer["pid"] is not None:
+            self.running = answer["pid"], started_plan(answer["start"])
 
     async def wait(self) -> str:
         await asyncio.shield(self.link.closed)

@@ -1,14 +1,18 @@
-"""The upstreams that a launcher has started, and how each has ended."""
+"""The upstreams that a launcher has started: with what, and how each has ended."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from proxy.activation.launched import leftovers
 from proxy.activation.starter import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxy.lifecycle.plan import Plan
 
 
 class Runs:
@@ -17,13 +21,25 @@ class Runs:
     def __init__(self) -> None:
         self._running: dict[int, asyncio.Future[Exit]] = {}
         self._ended_early: dict[int, Exit] = {}
+        self._plan: Plan | None = None
+        self._standing: frozenset[Path] = frozenset()
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._running)
 
-    def begin(self) -> None:
+    def begin(self, plan: Plan) -> None:
         """A start is about to be asked for: pids that ended before it are other processes'."""
         self._ended_early.clear()
+        self._plan, self._standing = plan, leftovers.standing(plan)
+
+    def undone(self) -> None:
+        """What stands at the plan's paths from here on is not ours."""
+        self._plan = None
+
+    def undo(self) -> None:
+        """Take away the files of a start that was not undone."""
+        if self._plan is not None:
+            leftovers.undo(self._plan, self._standing)
 
     def exited(self, pid: int) -> asyncio.Future[Exit]:
         """What will tell how the upstream `pid`, just started, ends."""

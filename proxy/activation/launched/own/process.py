@@ -34,6 +34,8 @@ _DESCRIPTORS: Final = resource.getrlimit(resource.RLIMIT_NOFILE)
 class LauncherProcess:
     """A launcher that has said hello. `link` is the connection to it."""
 
+    running = None  # it ends with us
+
     def __init__(
         self,
         executable: str,

@@ -1,0 +1,95 @@
+"""The deferred init that an upstream has of its own: asked for its state, and given the init."""
+
+from __future__ import annotations
+
+import errno
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from proxy.errors import ActivationError
+
+if TYPE_CHECKING:
+    from proxy.settings import ServerUrl
+
+_PATH: Final = "/api/init"
+_LOOK_TIMEOUT: Final = 5.0  # seconds
+_ANSWER_SHOWN: Final = 500  # characters of a refusal
+SILENT: Final = "silent"  # in the place of a state: no answer
+# How a connection fails where nobody listens: refused, no such socket, or each address of a host in
+# a way of its own (which has no number).
+_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, None})
+
+
+class OwnInit:
+    """That of the upstream at `url`, which wants `key`; None: it wants none."""
+
+    def __init__(self, url: ServerUrl, key: str | None) -> None:
+        self._url = url
+        self._headers = {"X-Init-API-Key": key} if key is not None else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<OwnInit {self._url}>"
+
+    async def state(self) -> str | None:
+        """What the upstream says its state is, or `SILENT`; None when nobody listens there."""
+        try:
+            async with self._open_session().get(self._url.base + _PATH) as answer:
+                return _state_of(await answer.text(errors="replace")) or "unknown"
+        except (aiohttp.ClientError, OSError) as error:
+            # Otherwise (no answer in time, one that was cut, a full queue) it has a bad moment. Who
+            # lives and is taken for dead is lost: it cannot be activated a second time.
+            return None if _nobody_listens(error) else SILENT
+
+    async def post(self, request: bytes) -> None:
+        """Pass an init on; returns when the upstream says that it is ready. Has no deadline.
+
+        Raises `ActivationError` with the upstream's own words.
+        """
+        try:
+            async with self._open_session().post(
+                self._url.base + _PATH,
+                data=request,
+                headers=self._headers | {"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(),
+            ) as answer:
+                text = await answer.text(errors="replace")
+                if answer.status != 200 or _state_of(text) != "ready":
+                    raise ActivationError(
+                        f"the upstream's own init answered {answer.status}: {text[:_ANSWER_SHOWN]}"
+                    )
+        except (aiohttp.ClientError, OSError) as error:
+            raise ActivationError(f"cannot reach the upstream's own init: {error}") from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            path = self._url.socket_path
+            connector: aiohttp.BaseConnector = (
+                aiohttp.UnixConnector(path, force_close=True)
+                if path is not None
+                else aiohttp.TCPConnector(force_close=True)
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=_LOOK_TIMEOUT)
+            )
+        return self._session
+
+
+def _nobody_listens(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in _NOBODY
+
+
+def _state_of(text: str) -> str | None:
+    try:
+        answer: Any = json.loads(text)
+    except ValueError:
+        return None
+    state = answer.get("state") if isinstance(answer, dict) else None
+    return state if isinstance(state, str) else None
