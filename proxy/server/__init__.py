@@ -2,5 +2,6 @@
 
 Begin with `serve`: `Server.__init__` is the whole house on one screen. `starters` builds what
 `upstream.activation` names, `doorkeeper` tells the relay what the life cycle says, `listen` and
-`admin` open sockets, `early`, `stopping` and `process` are about signals and the process itself.
+`admin` open sockets, `early` and `stopping` hear signals, `closing` ends everything in order,
+`process` is about the process itself.
 """

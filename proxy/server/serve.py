@@ -7,7 +7,6 @@ one floor.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -36,6 +35,7 @@ from proxy.relay.accesslog import AccessLog
 from proxy.relay.tally import Tally
 from proxy.server import process
 from proxy.server.admin import open_admin
+from proxy.server.closing import LAST_BYTES, Closing
 from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
 from proxy.server.starters import make_starter
@@ -52,8 +52,6 @@ logger = logging.getLogger(__name__)
 
 # Files that are open whatever clients do: the loop's, the listeners', the launcher's, the log's.
 _OWN_DESCRIPTORS: Final = 64
-# Seconds for the last bytes of a stopped upstream (WebSocket close frames) to reach the clients.
-_LAST_BYTES: Final = 1.0
 
 
 def run_server(settings: Settings, log: Log) -> int:
@@ -127,7 +125,7 @@ class Server:
             head_size=settings.limits.head_size,
             header_count=settings.limits.header_count,
             idle=settings.limits.idle_timeout,
-            grace=_LAST_BYTES,
+            grace=LAST_BYTES,
         )
         # ... and last the relay, which is the only one to face the network.
         self._doorkeeper = doorkeeper = Doorkeeper(
@@ -151,6 +149,17 @@ class Server:
         self._lifecycle.subscribe(lambda _state, _event: self._relay.reconsider())
         self._listener = Listener(settings.listen.address)
         self._admin: Admin | None = None
+        # Everything that must end in order.
+        self._closing = Closing(
+            lifecycle=self._lifecycle,
+            activator=self._activator,
+            starter=self._starter,
+            relay=self._relay,
+            listener=self._listener,
+            control=self._control,
+            grace=settings.drain.grace,
+            cut=self._stopping.cut,
+        )
 
     async def run(self) -> int:
         """Serve; returns the exit code once everything is closed."""
@@ -165,7 +174,10 @@ class Server:
         except ProxyError as error:
             logger.critical("cannot serve", extra={"error": str(error)})
             code = 1
-        await self._close()
+        await self._closing.close()
+        if self._admin is not None:
+            await self._admin.close()
+        logger.info("stopped")
         process.let_nothing_disturb_the_end(loop)
         return code
 
@@ -267,44 +279,6 @@ class Server:
     def _warming(self, imported: int, modules: int) -> None:
         self._preloaded = (imported, modules)
         logger.info("warming", extra={"imported": imported, "modules": modules})
-
-    # Shutdown
-
-    async def _close(self) -> None:
-        """Drain, then stop the upstream; a second signal skips to the end of both."""
-        self._lifecycle.apply(Event.DRAIN)
-        drain = asyncio.create_task(self._drain(), name="drain")
-        cut = asyncio.create_task(self._stopping.cut.wait(), name="second signal")
-        await asyncio.wait({drain, cut}, return_when=asyncio.FIRST_COMPLETED)
-        cut.cancel()
-        if not drain.done():
-            drain.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await drain
-            self._relay.abort()
-            try:
-                await self._starter.kill()
-            except ProxyError as error:
-                logger.error("cannot stop the upstream", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
-        elif drain.exception() is not None:
-            logger.error("cannot drain", exc_info=drain.exception())
-        self._listener.close()
-        self._relay.abort()
-        await self._starter.close()
-        await self._control.close()
-        if self._admin is not None:
-            await self._admin.close()
-        logger.info("stopped")
-
-    async def _drain(self) -> None:
-        # A running activation is undone at once; nobody can use what it would have started.
-        await asyncio.gather(
-            self._activator.interrupt(), self._relay.drain(self._settings.drain.grace)
-        )
-        self._listener.close()
-        # The upstream closes its own WebSockets properly, through tunnels that are still open.
-        await self._activator.shutdown()
-        await self._relay.drain(_LAST_BYTES, tunnels=True)
 
 
 def _access_log(wanted: str) -> AccessLog | None:
