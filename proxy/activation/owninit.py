@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 _PATH: Final = "/api/init"
 _LOOK_TIMEOUT: Final = 5.0  # seconds
-_ANSWER_SHOWN: Final = 500  # characters of a refusal
+# Bytes of an answer that are read. One that is longer is not quoted: where it is cut it might have
+# half of a value in it, which nobody would know to mask.
+_ANSWER_LIMIT: Final = 64 * 1024
 SILENT: Final = "silent"  # in the place of a state: no answer
 # How a connection fails where nobody listens: refused, no such socket, or each address of a host in
 # a way of its own (which has no number).
@@ -37,7 +39,7 @@ class OwnInit:
         """What the upstream says its state is, or `SILENT`; None when nobody listens there."""
         try:
             async with self._open_session().get(self._url.base + _PATH) as answer:
-                return _state_of(await answer.text(errors="replace")) or "unknown"
+                return _state_of(await _read(answer)) or "unknown"
         except (aiohttp.ClientError, OSError) as error:
             # Otherwise (no answer in time, one that was cut, a full queue) it has a bad moment. Who
             # lives and is taken for dead is lost: it cannot be activated a second time.
@@ -46,7 +48,8 @@ class OwnInit:
     async def post(self, request: bytes) -> None:
         """Pass an init on; returns when the upstream says that it is ready. Has no deadline.
 
-        Raises `ActivationError` with the upstream's own words.
+        Raises `ActivationError` with the upstream's own words, whole: whoever shows them masks
+        them before they are cut.
         """
         try:
             async with self._open_session().post(
@@ -55,10 +58,10 @@ class OwnInit:
                 headers=self._headers | {"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(),
             ) as answer:
-                text = await answer.text(errors="replace")
+                text = await _read(answer)
                 if answer.status != 200 or _state_of(text) != "ready":
                     raise ActivationError(
-                        f"the upstream's own init answered {answer.status}: {text[:_ANSWER_SHOWN]}"
+                        f"the upstream's own init answered {answer.status}: {text}"
                     )
         except (aiohttp.ClientError, OSError) as error:
             raise ActivationError(f"cannot reach the upstream's own init: {error}") from None
@@ -80,6 +83,15 @@ class OwnInit:
                 connector=connector, timeout=aiohttp.ClientTimeout(total=_LOOK_TIMEOUT)
             )
         return self._session
+
+
+async def _read(answer: aiohttp.ClientResponse) -> str:
+    data = bytearray()
+    async for chunk in answer.content.iter_any():
+        data += chunk
+        if len(data) > _ANSWER_LIMIT:
+            return f"(more than {_ANSWER_LIMIT} bytes)"
+    return data.decode("utf-8", "replace")
 
 
 def _nobody_listens(error: Exception) -> bool:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from proxy.activation.starter import Exit, Started
 
 
-# How much of the upstream's stderr goes into `error`: enough for the end of a traceback.
+# How much of a refusal in the upstream's own words goes into `error`, and how much of its stderr:
+# enough for the end of a traceback. Cut once they are masked: of half a value nothing is known.
+_MESSAGE_CHARACTERS: Final = 1000
 _TAIL_LINES: Final = 20
 _TAIL_CHARACTERS: Final = 2000
 
@@ -50,10 +52,13 @@ class Progress:
     def with_last_words(self, message: str, mask: Callable[[str], str]) -> str:
         """`message`, and the last lines of stderr if the upstream has ended; both masked."""
         end = self.last_exit
+        said = mask(message)
+        if len(said) > _MESSAGE_CHARACTERS:
+            said = said[:_MESSAGE_CHARACTERS] + "…"
         if end is None or not end.tail.strip():
-            return mask(message)
+            return said
         lines = mask(end.tail).rstrip().splitlines()[-_TAIL_LINES:]
-        return f"{mask(message)}; stderr ends: " + "\n".join(lines)[-_TAIL_CHARACTERS:]
+        return f"{said}; stderr ends: " + "\n".join(lines)[-_TAIL_CHARACTERS:]
 
     def details(self) -> dict[str, Any]:
         """The fields of `contract.InitDetails` that the activation knows; never an env value."""

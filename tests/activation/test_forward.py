@@ -106,6 +106,22 @@ async def test_the_upstreams_own_key_is_told_to_nobody(serve: Serve) -> None:
         assert OWN_KEY not in proxy.text
 
 
+async def test_a_long_refusal_that_quotes_the_request_gives_no_part_of_a_value_away(
+    serve: Serve,
+) -> None:
+    """Wherever the answer is cut: what is left of a key there is no longer known to be one."""
+    key = "sk-live-" + "0123456789abcdef" * 6
+    async with dormant() as upstream:
+        proxy = await serve(settings(upstream.port))
+        for size in (0, 400, 440, 480, 880, 920, 960, 1000, 70_000):
+            env = {"ECHO": "yes", "NOTE": "z " * (size // 2), "LLM_API_KEY": key}
+            status, answer = await proxy.init({"env": env})
+            assert (status, answer["state"]) == (500, "dormant")
+            assert "answered 422" in answer["error"]
+            assert key[:6] not in answer["error"] + proxy.text
+            assert len(answer["error"]) < 1100
+
+
 async def test_a_wrong_key_for_the_upstream_is_told(serve: Serve) -> None:
     async with dormant() as upstream:
         proxy = await serve(settings(upstream.port, key="another"))

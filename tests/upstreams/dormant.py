@@ -1,7 +1,8 @@
 """An upstream with a deferred init of its own, as the contract has it.
 
 python dormant.py --port N --key KEY        POST {"env": {"FAIL": …}} is answered 500 and
-                                            quotes the value, {"env": {"TELL": …}} the key
+                                            quotes the value, {"env": {"TELL": …}} the key,
+                                            {"env": {"ECHO": …}} the whole request
 GET /cut?N                                  the next N looks at its state are cut without an answer
 GET /cuts                                   how many of them are left
 """
@@ -44,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(401, {"detail": "wrong key"})
         elif "TELL" in body.get("env", {}):
             self._send(500, {"detail": f"cannot take {self.headers['X-Init-API-Key']}"})
+        elif "ECHO" in body.get("env", {}):
+            self._send(422, {"detail": [{"loc": ["body"], "input": body}]})
         elif "FAIL" in body.get("env", {}):
             self._send(500, {"detail": f"cannot use {body['env']['FAIL']}"})
         else:
