@@ -33,8 +33,8 @@ class LauncherSettings(Model):
     )
     token: AbsolutePath | None = Field(
         default=None,
-        description="File on a volume that only the proxy has: what it proves itself with to the "
-        "launcher after a restart. Made when it is not there.",
+        description="Path on a volume that only the proxy has, where it makes the socket by which "
+        "it and its launcher find each other again after a restart.",
     )
 
 

@@ -6,41 +6,55 @@ import asyncio
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Self
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from tests.activation.agentcontainer import container
-from tests.activation.apart import claimed, greeting, killed, pid_of_upstream, settings
+from tests.activation.apart import KEYS, claimed, greeting, killed, pid_of_upstream, settings
 from tests.harness import KEY
 from tests.launcher.launching import alive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.harness import Serve
 
 
-class Stranger:
-    """Somebody who speaks the protocol without being the proxy."""
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield listener
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_unix_connection(str(self._path))
-        return self
+async def listens(path: Path) -> None:
+    while True:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            if stranger.connect_ex(str(path)) == 0:
+                return
+        await asyncio.sleep(0.01)
 
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
 
-    async def read(self) -> dict[str, Any] | None:
-        line = await asyncio.wait_for(self._reader.readline(), 20)
-        return dict(json.loads(line)) if line else None
+class Numbered(Protocol):
+    def fileno(self) -> int: ...
 
-    async def say(self, **message: Any) -> dict[str, Any] | None:
-        self._writer.write(json.dumps({"id": 1, "version": 1, **message}).encode() + b"\n")
-        return await self.read()
+
+def told(path: Path, message: dict[str, Any], *brought: Numbered) -> dict[str, Any]:
+    """What is answered to somebody who speaks as the proxy does, before it hangs up."""
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(20)
+        stranger.connect(str(path))
+        line = json.dumps(message).encode() + b"\n"
+        socket.send_fds(stranger, [line], [end.fileno() for end in brought])
+        with stranger.makefile("rb") as lines:
+            answer = dict(json.loads(lines.readline()))
+            assert lines.read() == b""
+    return answer
 
 
 @pytest.mark.parametrize("connected", [True, False])
@@ -53,25 +67,38 @@ async def test_code_in_the_agents_container_can_do_nothing_with_the_socket(
         if not connected:
             await killed(proxy)
         said: list[dict[str, Any]] = [
-            {"op": "stop", "grace": 0},
-            {"op": "identify", "token": "00" * 32, "challenge": "00"},
-            {"op": "identify", "proof": "00" * 32, "challenge": "00"},
-            {"op": "start", "argv": ["/bin/true"]},
+            {"id": 1, "op": "stop", "grace": 0},
+            {"op": "identify", "version": 1},
+            {"id": 1, "op": "start", "argv": ["/bin/true"]},
         ]
-        for message in said:
-            async with Stranger(tmp_path / "launcher.sock") as stranger:
-                hello = await stranger.read()
-                assert hello is not None
-                assert hello["bound"] is True
-                assert "GREETING" not in json.dumps(hello)
-                answer = await stranger.say(**message)
-                assert answer is not None
-                assert answer["ok"] is False
-                assert await stranger.read() is None  # and hung up
+        with listening(tmp_path / "a-strangers-own") as own:
+            brings: list[list[Numbered]] = [[], [own], [own, own]]
+            for message in said:
+                for brought in brings:
+                    answer = await asyncio.to_thread(
+                        told, tmp_path / "launcher.sock", message, *brought
+                    )
+                    assert answer["ok"] is False
+                    assert "GREETING" not in json.dumps(answer)
         assert alive(pid)
 
 
-async def test_a_second_controller_is_refused_even_with_the_token(
+@pytest.mark.parametrize("brought", ["nothing", "a file", "a socket that is mute"])
+async def test_who_brings_no_listening_socket_is_not_the_controller(
+    serve: Serve, tmp_path: Path, brought: str
+) -> None:
+    async with container(tmp_path) as agent:
+        await listens(agent.socket)
+        with socket.socket(socket.AF_UNIX) as end, (tmp_path / "file").open("w") as file:
+            ways: dict[str, list[Numbered]] = {"a file": [file], "a socket that is mute": [end]}
+            handed = ways.get(brought, [])
+            identify = {"op": "identify", "version": 1}
+            answer = await asyncio.to_thread(told, agent.socket, identify, *handed)
+        assert answer["error"] == "cannot identify: a listening socket must come with it"
+        assert await greeting(await claimed(serve, settings(tmp_path))) == "hello-hello"
+
+
+async def test_a_second_controller_is_refused_even_in_the_proxys_container(
     serve: Serve, tmp_path: Path
 ) -> None:
     async with container(tmp_path):
@@ -85,14 +112,68 @@ async def test_a_second_controller_is_refused_even_with_the_token(
         assert await greeting(proxy) == "hello-hello"
 
 
-async def test_a_launcher_with_another_token_is_not_used(serve: Serve, tmp_path: Path) -> None:
+async def test_a_launcher_of_another_proxys_is_not_used(serve: Serve, tmp_path: Path) -> None:
     async with container(tmp_path):
         proxy = await claimed(serve, settings(tmp_path))
         await killed(proxy)
-        (tmp_path / "token").write_text("00" * 32)
+        (tmp_path / "token").unlink()  # the volume that only the proxy has is another one
         again = await serve(settings(tmp_path))
         assert await again.ended() == 1
-        assert "proof is wrong" in again.text
+        assert "another controller was here before" in again.text
+
+
+async def test_who_takes_the_sockets_place_is_told_nothing(serve: Serve, tmp_path: Path) -> None:
+    """Neither when the proxy restarts, nor when the pod is the next user's: not even a greeting."""
+    path = tmp_path / "launcher.sock"
+    async with container(tmp_path) as agent:
+        first = await claimed(serve, settings(tmp_path, on_exit="dormant"))
+        pid = await pid_of_upstream(first)
+        path.rename(tmp_path / "the-launchers")
+        with listening(path) as impostor:
+            await killed(first)
+            again = await serve(settings(tmp_path, on_exit="dormant"))
+            await again.until("ready")
+            assert await pid_of_upstream(again) == pid
+            os.kill(pid, signal.SIGKILL)
+            await again.until("dormant")
+            assert (await again.init({"env": {"GREETING": "of-the-next-user"}}))[0] == 200
+            assert await greeting(again) == "of-the-next-user"
+            impostor.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                impostor.accept()
+        # What it leaves behind gives way to the launcher of the container's next life.
+        agent.kill()
+        agent.start()
+        await again.until("dormant")
+        assert (await again.init(KEYS))[0] == 200
+
+
+async def test_what_lies_at_the_proxys_own_path_gives_way(serve: Serve, tmp_path: Path) -> None:
+    """A token of an older release, or the socket of a launcher that is gone."""
+    (tmp_path / "token").write_text("00" * 32)
+    async with container(tmp_path) as agent:
+        proxy = await claimed(serve, settings(tmp_path))
+        agent.kill()
+        agent.start()
+        await proxy.until("ready")
+        assert await greeting(proxy) == "hello-hello"
+
+
+async def test_a_launcher_that_hangs_up_or_talks_nonsense_is_named(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with listening(tmp_path / "launcher.sock") as impostor:
+
+        def answer() -> None:
+            with impostor.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"[]\n")
+
+        answering = asyncio.create_task(asyncio.to_thread(answer))
+        proxy = await serve(settings(tmp_path))
+        assert await proxy.ended() == 1
+        await answering
+        assert f"cannot use the launcher at {tmp_path}/launcher.sock: it is none" in proxy.text
 
 
 async def test_an_init_that_waited_while_a_running_upstream_was_found_is_refused(

@@ -83,14 +83,11 @@ def test_sidecar_code_in_the_agents_container_can_do_nothing_with_the_socket() -
             "s = socket.socket(socket.AF_UNIX)\n"
             "s.connect('/run/deferred-init/socket/launcher.sock')\n"
             "f = s.makefile('rw')\n"
-            "print(f.readline())\n"
-            "ask = {'id': 1, 'op': 'identify', 'token': '00' * 32}\n"
-            "print(json.dumps(ask), file=f, flush=True)\n"
+            "print(json.dumps({'op': 'identify', 'version': 1}), file=f, flush=True)\n"
             "print(f.readline(), repr(f.read()))\n"
         )
         said = made.exec(made.agent, ask)
-        assert '"bound":true' in said.stdout
-        assert "cannot identify" in said.stdout
+        assert "cannot identify: another controller was here before" in said.stdout
         for secret in ("/proc/1/environ", "/run/deferred-init/private/token"):
             assert made.exec(made.agent, f"open({secret!r}).read()").returncode == 1
         change = "import os; os.chmod('/run/deferred-init/launcher/launcher.pyz', 0o777)"

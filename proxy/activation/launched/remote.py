@@ -2,18 +2,21 @@
 
 Everything is said as to a launcher of our own; what differs is its life. It is there before us or
 after us, outlives us, and may have an upstream running that a predecessor of ours has started. When
-its container restarts we wait for the next one. How each side proves itself to the other is told in
-`proxy.launcher.session.listen`.
+its container restarts we wait for the next one.
+
+Where we meet, at `launcher.socket`, code of the agent's can take the launcher's place; what keeps
+it out is told in `proxy.launcher.session.listen`. Our part: a socket of our own at
+`launcher.token`, where no agent can reach, is handed to a launcher once. As long as somebody
+answers there it is that launcher, and nothing that anybody says at the other socket is listened to.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
+import json
 import logging
 import os
-import secrets
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,21 +34,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _POLL: Final = 0.05  # seconds between looks for a socket that is not there yet
-_ANSWER_LIMIT: Final = 10.0  # seconds for a launcher to greet and to prove itself
-# Times that a connection may end before the launcher has proved itself. The dying end them so, for
-# a moment; one that takes us for a stranger does it for ever.
+_ANSWER_LIMIT: Final = 10.0  # seconds for a launcher to greet
+# Times that a connection may end before the launcher has greeted. The dying end them so, for a
+# moment, and one that has not yet noticed our predecessor's end; another one does it for ever.
 _HANG_UPS: Final = 40
-_TOKEN_BYTES: Final = 32
+_BACKLOG: Final = 8  # only we connect
 
 
 class RemotePlace:
-    """The `Place` for `upstream.activation: launcher`: a socket, and the token's file."""
+    """The `Place` for `upstream.activation: launcher`: where all meet, and where only we do."""
 
     returns = True  # with its container
 
-    def __init__(self, socket: str, token: str) -> None:
-        self._socket = socket
-        self._token_file = Path(token)
+    def __init__(self, path: str, own: str) -> None:
+        self._path = path
+        self._own = own
 
     def owned_pids(self) -> frozenset[int]:
         """No child of the proxy's is waited for here."""
@@ -53,22 +56,26 @@ class RemotePlace:
 
     async def launch(self, on_event: Callable[[dict[str, Any]], None]) -> RemoteLauncher:
         """Wait for a launcher to be there."""
-        token = _token(self._token_file)
         waited = False
         hung_up = 0
         while True:
-            launcher = RemoteLauncher(self._socket, on_event)
+            launcher = RemoteLauncher(self._own, on_event)
             try:
-                await launcher.connect_with(token)
+                await self._greeted(launcher)
                 if launcher.running is None:
                     # What a predecessor's upstream has left, if any.
                     await launcher.link.call("stop", grace=0)
-            except (ConnectionError, FileNotFoundError, LauncherGoneError) as error:
+            except (
+                ConnectionError,
+                FileNotFoundError,
+                BlockingIOError,  # it is there, with others waiting before us
+                LauncherGoneError,
+            ) as error:
                 hung_up = hung_up + 1 if isinstance(error, LauncherGoneError) else 0
                 if hung_up > _HANG_UPS:
                     raise
                 if not waited:
-                    logger.info("waiting for the launcher", extra={"socket": self._socket})
+                    logger.info("waiting for the launcher", extra={"socket": self._path})
                 waited = True
                 await asyncio.sleep(_POLL)
             except BaseException:
@@ -78,6 +85,14 @@ class RemotePlace:
                 break
         logger.info("launcher found", extra={"launcher": launcher.pid, "python": launcher.python})
         return launcher
+
+    async def _greeted(self, launcher: RemoteLauncher) -> None:
+        try:
+            await launcher.connect()
+        except (ConnectionRefusedError, FileNotFoundError):
+            # Nobody has our socket: the launcher that had it has ended, with all of its container.
+            await _introduce(self._path, self._own)
+            await launcher.connect()
 
     async def bury(self, launcher: Launcher, _runs: Runs) -> str:
         """Everything in its container ends with it."""
@@ -98,35 +113,27 @@ class RemoteLauncher:
         self.python = ""
         self.running: tuple[int, Plan] | None = None
 
-    async def connect_with(self, token: bytes) -> None:
-        """Prove ourselves to each other, and learn what it is running.
+    async def connect(self) -> None:
+        """Learn what it is running.
 
-        Raises `OSError` when nobody listens, `LauncherGoneError` when it hangs up unasked,
-        `LauncherError` when it is not to be trusted or does not trust us.
+        Raises `OSError` when nobody listens, `LauncherGoneError` when it hangs up unasked or has
+        another controller, `LauncherError` when it cannot be used.
         """
-        await asyncio.get_running_loop().create_unix_connection(lambda: self.link, self._path)
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self.link, self._path)
         first: list[asyncio.Future[Any]] = [self._hello, self.link.closed]
         await asyncio.wait(first, timeout=_ANSWER_LIMIT, return_when=asyncio.FIRST_COMPLETED)
         if not self._hello.done():
             fault = LauncherGoneError if self.link.closed.done() else LauncherError
-            raise fault(f"cannot use the launcher at {self._path}: no hello")
+            raise fault("cannot use the launcher: no hello")
         hello = self._hello.result()
+        if hello["event"] == "refused":
+            raise LauncherGoneError(f"cannot use the launcher: {hello['why']}")
         if hello.get("version") != VERSION:
-            raise LauncherError(
-                f"cannot use the launcher at {self._path}: it speaks version"
-                f" {hello.get('version')}, not {VERSION}"
-            )
+            raise _unknown_version(hello)
         self.pid, self.python = int(hello["pid"]), str(hello["python"])
-        challenge = secrets.token_bytes(16)
-        proof = _prove(token, b"controller", bytes.fromhex(hello["challenge"])).hex()
-        shown = {"proof": proof} if hello["bound"] else {"token": token.hex()}
-        async with asyncio.timeout(_ANSWER_LIMIT):
-            answer = await self.link.call("identify", challenge=challenge.hex(), **shown)
-        expected = _prove(token, b"launcher", challenge).hex()
-        if not hmac.compare_digest(expected, str(answer.get("proof"))):
-            raise LauncherError(f"cannot use the launcher at {self._path}: it has another token")
-        if answer["pid"] is not None:
-            self.running = answer["pid"], started_plan(answer["start"])
+        if hello["running"] is not None:
+            self.running = hello["running"]["pid"], started_plan(hello["running"]["start"])
 
     async def wait(self) -> str:
         await asyncio.shield(self.link.closed)
@@ -137,31 +144,55 @@ class RemoteLauncher:
         self.link.close()
 
     def _event(self, message: dict[str, Any]) -> None:
-        if message["event"] != "hello":
+        if message["event"] not in {"hello", "refused"}:
             self._on_event(message)
         elif not self._hello.done():
             self._hello.set_result(message)
 
 
-def _token(file: Path) -> bytes:
-    """The pod's token; made, for this container's eyes only, when it is not there."""
-    try:
-        token = bytes.fromhex(file.read_text())
-    except FileNotFoundError:
-        token = secrets.token_bytes(_TOKEN_BYTES)
-        part = file.with_name(f".{file.name}.part")
+async def _introduce(path: str, own: str) -> None:
+    """Give the launcher at `path` a socket that listens at `own`, for this container's eyes only.
+
+    It is ours to replace what stands at `own`: nobody answers there. Raises `OSError` when no
+    launcher is there, `LauncherGoneError` when it hangs up, `LauncherError` when it refuses.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        connection.connect(path)
+        with _listening(own) as listener:
+            line = json.dumps({"op": "identify", "version": VERSION}).encode() + b"\n"
+            socket.send_fds(connection, [line], [listener.fileno()])
+        loop = asyncio.get_running_loop()
         try:
-            part.unlink(missing_ok=True)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w") as opened:  # noqa: PTH123  a descriptor, for its mode
-                opened.write(token.hex())
-            part.rename(file)
-        except OSError as error:
-            raise LauncherError(f"cannot make the token {file}: {error.strerror}") from None
-    except (OSError, ValueError) as error:
-        raise LauncherError(f"cannot read the token {file}: {error}") from None
-    return token
+            async with asyncio.timeout(_ANSWER_LIMIT):
+                said = await loop.sock_recv(connection, 4096)
+        except TimeoutError:
+            raise LauncherError(f"cannot use the launcher at {path}: no answer") from None
+    if not said:
+        raise LauncherGoneError(f"cannot use the launcher at {path}: no answer")
+    try:
+        answer = json.loads(said)
+        refusal = None if answer["ok"] else str(answer["error"])
+    except (ValueError, TypeError, KeyError):
+        raise LauncherError(f"cannot use the launcher at {path}: it is none") from None
+    if refusal is not None:
+        raise LauncherError(f"cannot use the launcher at {path}: {refusal}")
 
 
-def _prove(token: bytes, role: bytes, challenge: bytes) -> bytes:
-    return hmac.new(token, role + b"\0" + challenge, hashlib.sha256).digest()
+def _listening(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        Path(path).unlink(missing_ok=True)
+        os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise LauncherError(f"cannot make the socket {path}: {error.strerror or error}") from None
+    return listener
+
+
+def _unknown_version(hello: dict[str, Any]) -> LauncherError:
+    return LauncherError(
+        f"cannot use the launcher: it speaks version {hello.get('version')}, not {VERSION}"
+    )

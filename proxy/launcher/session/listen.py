@@ -5,28 +5,28 @@ that pair: it lets one controller in at a time, passes lines both ways, and keep
 that comes back has to know. So the upstream outlives the proxy beside it.
 
 Who may be the controller. Code that the upstream runs (an agent's, as the same user, in the same
-container) can reach the socket too, so a uid alone proves nothing. The first controller to come
-after the launcher's start brings a token: at that time nothing of an upstream can be running here.
-From then on a controller proves that it has the token, without showing it, and the launcher proves
-it as well. The token is in this process's memory only, which is not dumpable.
+container) can reach whatever lies at `path`, and take its place: nothing that is said there proves
+anything. So it is used once. The first controller after the launcher's start, when nothing of an
+upstream can be running here, brings a listening socket, bound in a directory that only its own
+container has, and hands it over (SCM_RIGHTS). From then on controllers come through that one alone:
 
-What that cannot keep out is code of this user that takes over the socket's path: to a controller
-that comes back it can say that nobody has come yet, and is shown the token, or pass the two proofs
-on. It gets at what its own user was given, and no further: before anything of the next user's comes
-here, every process of the last one has been ended.
+    proxy    -> {"op": "identify", "version": 1}  and the socket        at `path`, the first one
+    launcher -> {"ok": true} | {"ok": false, "error": …}                and hangs up
+    launcher -> {"event": "hello", …, "running": {"pid": …, "start": {…}}|null}     at the other one
+             | {"event": "refused", "why": …}
 
-    launcher -> {"event": "hello", …, "challenge": HEX, "bound": false}
-    proxy    -> {"id": 1, "op": "identify", "token": HEX, "challenge": HEX}       the first one
-             or {"id": 1, "op": "identify", "proof": HEX, "challenge": HEX}       any other
-    launcher -> {"id": 1, "ok": true, "proof": HEX, "pid": …|null, "start": {…}|null}
+`start` is the start message of the upstream that runs as `pid`.
 
-`proof` is HMAC-SHA256 under the token of the role ("controller", "launcher") and the other's
-challenge. `start` is the start message of the upstream that runs as `pid`.
+What that is worth. Nobody but this process has the socket that was handed over: it is passed to no
+child, and this process is not dumpable (pidfd_getfd(2), /proc/PID/fd). Nobody in this container has
+its name. So a controller that is answered there speaks with the launcher that it knows, and nobody
+is in between; and when nobody answers (ECONNREFUSED), that launcher has ended and, as the first
+process of its container, everything of an upstream's with it. Only then does a controller come to
+`path` again. A launcher that is not its container's first process has to end with it.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 import signal
 import socket
@@ -35,6 +35,7 @@ import struct
 
 from ..errors import LaunchError, cause
 from ..kernel.loop import READ
+from .handover import Peer, is_listening
 from .wire import VERSION, Session
 
 TYPE_CHECKING = False
@@ -43,9 +44,7 @@ if TYPE_CHECKING:
 
     from ..kernel.loop import Loop
 
-IDENTIFY_LIMIT = 5.0  # seconds for a peer to prove itself
 PEERS_LIMIT = 8  # at one time; more than one only while somebody tries
-TOKEN_BYTES = 16  # at least
 
 
 class Door:
@@ -54,12 +53,12 @@ class Door:
     def __init__(self, loop: Loop, path: str, inner: int) -> None:
         self._loop = loop
         self._path = path
-        self._token: bytes | None = None
         self._peers: list[Peer] = []
-        self._controller: Peer | None = None
+        self._private: socket.socket | None = None
+        self._controller: Session | None = None
         self._leaving = False
         self._numbers = 0
-        self._asked: dict[int, tuple[Peer | None, Any, dict[str, Any]]] = {}
+        self._asked: dict[int, tuple[Session | None, Any, dict[str, Any]]] = {}
         self._hello: dict[str, Any] = {}
         self._pid: int | None = None
         self._start: dict[str, Any] | None = None
@@ -80,39 +79,50 @@ class Door:
         except OSError:
             pass
 
-    # Peers
+    # Who comes
 
     def _accept(self, _events: int) -> None:
-        connection, _ = self._listener.accept()
+        connection = _accepted(self._listener)
+        if connection is None:
+            return
         if _uid(connection) not in (0, os.geteuid()) or len(self._peers) >= PEERS_LIMIT:
             connection.close()
             return
-        peer = Peer(self._loop, self, connection)
-        self._peers.append(peer)
-        peer.greet(dict(self._hello, bound=self._token is not None))
+        self._peers.append(Peer(self._loop, connection, self._identified, self._peers.remove))
 
-    def identified(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
-        """Let `peer` be the controller. Raises `LaunchError`."""
-        if message.get("version", VERSION) != VERSION:
+    def _identified(self, message: dict[str, Any], brought: list[int]) -> None:
+        """Listen at the socket that a controller has `brought`. Raises `LaunchError`."""
+        if message.get("op") != "identify":
+            raise LaunchError("the first thing to say here is identify")
+        if message.get("version") != VERSION:
             raise LaunchError("the version spoken here is %d" % VERSION)
-        token = self._token
-        if token is None:
-            token = _hex(message, "token")
-            if len(token) < TOKEN_BYTES:
-                raise LaunchError("token must have %d bytes at least" % TOKEN_BYTES)
-        elif not hmac.compare_digest(
-            prove(token, b"controller", peer.challenge), _hex(message, "proof")
-        ):
-            raise LaunchError("proof is wrong")
-        if self._controller is not None:
-            raise LaunchError("there is a controller")
-        proof = prove(token, b"launcher", _hex(message, "challenge"))
-        self._token, self._controller = token, peer
-        return {"proof": proof.hex(), "pid": self._pid, "start": self._start}
+        if self._private is not None:
+            raise LaunchError("another controller was here before, and this launcher is its own")
+        if len(brought) != 1 or not is_listening(brought[0]):
+            raise LaunchError("a listening socket must come with it")
+        self._private = socket.socket(fileno=os.dup(brought[0]))
+        self._private.setblocking(False)
+        self._loop.watch(self._private.fileno(), READ, self._enter)
 
-    def hung_up(self, peer: Peer) -> None:
-        self._peers = [other for other in self._peers if other is not peer]
-        if self._controller is peer:
+    def _enter(self, _events: int) -> None:
+        """A controller has come, through the socket that is the controllers' own."""
+        assert self._private is not None
+        connection = _accepted(self._private)
+        if connection is None:
+            return
+        session = Session(self._loop, connection.detach(), self._pass_on)
+        if self._controller is not None:
+            session.send({"event": "refused", "why": "there is a controller"})
+            session.close()
+            return
+        self._controller = session
+        session.on_drained = self._drained
+        running = None if self._pid is None else {"pid": self._pid, "start": self._start}
+        session.send(dict(self._hello, running=running))
+
+    def _drained(self) -> None:
+        """Called when the queue was emptied, and when the connection has ended."""
+        if self._controller is not None and self._controller.gone:
             self._controller = None
             if self._leaving:
                 self._inner.close()
@@ -126,9 +136,11 @@ class Door:
 
     # Lines
 
-    def pass_on(self, peer: Peer, message: dict[str, Any]) -> None:
+    def _pass_on(self, message: dict[str, Any]) -> None:
         """From the controller to the launcher, under a number of our own."""
-        outer = message.get("id")
+        peer, outer = self._controller, message.get("id")
+        if peer is None or peer.gone:
+            return
         if message.get("op") == "prepare":
             prepared = {key: value for key, value in message.items() if key != "id"}
             if prepared == self._prepared:
@@ -171,61 +183,6 @@ class Door:
             peer.send(dict(message, id=outer))
 
 
-class Peer:
-    """Whoever has connected: a stranger until it has identified itself."""
-
-    def __init__(self, loop: Loop, door: Door, connection: socket.socket) -> None:
-        self._loop = loop
-        self._door = door
-        self._known = False
-        self.challenge = os.urandom(16)
-        self._session = Session(loop, connection.detach(), self._received)
-        self._session.on_drained = self._drained
-        self._timer = loop.later(IDENTIFY_LIMIT, self._too_slow)
-
-    @property
-    def congested(self) -> bool:
-        return self._session.congested
-
-    def greet(self, hello: dict[str, Any]) -> None:
-        self.send(dict(hello, challenge=self.challenge.hex()))
-
-    def send(self, message: dict[str, Any]) -> None:
-        self._session.send(message)
-
-    def _received(self, message: dict[str, Any]) -> None:
-        if self._session.gone:
-            return  # what came in one piece with a refused line
-        if self._known:
-            self._door.pass_on(self, message)
-            return
-        answer = {"id": message.get("id")}
-        try:
-            if message.get("op") != "identify":
-                raise LaunchError("the first thing to say here is identify")  # noqa: TRY301
-            answer.update(self._door.identified(self, message), ok=True)
-            self._known = True
-            self._loop.cancel(self._timer)
-        except LaunchError as error:
-            answer.update(ok=False, error="cannot identify: %s" % error)
-        self.send(answer)
-        if not self._known:
-            self._session.close()
-
-    def _too_slow(self) -> None:
-        self._session.close()
-
-    def _drained(self) -> None:
-        """Called when the queue was emptied, and when the connection has ended."""
-        if self._session.gone:
-            self._loop.cancel(self._timer)
-            self._door.hung_up(self)
-
-
-def prove(token: bytes, role: bytes, challenge: bytes) -> bytes:
-    return hmac.new(token, role + b"\0" + challenge, "sha256").digest()
-
-
 def serve(loop: Loop, path: str, launcher: Any) -> None:
     """Serve at `path` until told to end. `launcher(fd)` makes what is served."""
     inner, outer = socket.socketpair()
@@ -259,13 +216,16 @@ def _listen(path: str) -> socket.socket:
     return listener
 
 
+def _accepted(listener: socket.socket) -> socket.socket | None:
+    """Who is there; None when they have gone again."""
+    try:
+        connection, _ = listener.accept()
+    except OSError:
+        return None
+    connection.setblocking(False)
+    return connection
+
+
 def _uid(connection: socket.socket) -> int:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int(struct.unpack("3i", credentials)[1])
-
-
-def _hex(message: dict[str, Any], field: str) -> bytes:
-    try:
-        return bytes.fromhex(message.get(field, ""))
-    except (TypeError, ValueError):
-        raise LaunchError("%s must be hexadecimal" % field) from None
