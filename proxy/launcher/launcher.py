@@ -122,8 +122,9 @@ class Launcher:
         return self._operations[op](message)
 
     def _prepare(self, message: dict[str, Any]) -> dict[str, Any]:
-        Base(message)
+        base = Base(message)
         self._grace = grace(message, self._grace)
+        _report(lambda: self._upstream.recover(base))
         if message.get("preload") is not None:
             self._upstream.forkserver = self._warm()
             self._warm().prepare(message)

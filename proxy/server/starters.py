@@ -7,9 +7,7 @@ dormant mode of its own, by an `OwnInit`.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.activation.launched.own.orphans import end_orphans
@@ -18,7 +16,6 @@ from proxy.activation.launched.starter import LaunchedStarter
 from proxy.errors import ActivationError
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.session.spec import FileSpec
-from proxy.launcher.upstream import place
 from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
@@ -88,16 +85,9 @@ class SharedFiles:
         except LaunchError as error:
             raise ActivationError(str(error)) from None
 
-    def clear(self, paths: list[str], run_dir: str) -> None:
-        """Undo what a proxy that was killed has left: its own files, and the directory if empty.
-
-        Nothing else: the directory is the operator's choice, and what stood at a path comes back.
-        """
-        for path in paths:
-            with contextlib.suppress(OSError):
-                if os.path.lexists(place.hidden(path, "old")):
-                    place.put_back(path)
-                else:
-                    place.remove(path)
-        with contextlib.suppress(OSError):
-            Path(run_dir).rmdir()
+    def clear(self, run_dir: str) -> None:
+        """Undo what a proxy that was killed has left."""
+        try:
+            self._files.recover(run_dir)
+        except LaunchError as error:
+            raise ActivationError(str(error)) from None

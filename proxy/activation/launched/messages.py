@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def command_fields(upstream: UpstreamSettings) -> dict[str, Any]:
-    """The command and its environment before anything is delivered."""
+    """The command and its environment before anything is delivered, and where files will go."""
     unset = (*upstream.deny_env, *PROXY_OWN)
-    return _base(upstream.command, upstream.cwd, upstream.env, unset)
+    fields = _base(upstream.command, upstream.cwd, upstream.env, unset)
+    return fields | {"run_dir": upstream.run_dir}
 
 
 def start_fields(plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from proxy.activation.starter import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from proxy.lifecycle.plan import Plan
 
@@ -22,7 +21,6 @@ class Runs:
         self._running: dict[int, asyncio.Future[Exit]] = {}
         self._ended_early: dict[int, Exit] = {}
         self._plan: Plan | None = None
-        self._standing: frozenset[Path] = frozenset()
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._running)
@@ -30,7 +28,7 @@ class Runs:
     def begin(self, plan: Plan) -> None:
         """A start is about to be asked for: pids that ended before it are other processes'."""
         self._ended_early.clear()
-        self._plan, self._standing = plan, leftovers.standing(plan)
+        self._plan = plan
 
     def undone(self) -> None:
         """What stands at the plan's paths from here on is not ours."""
@@ -39,7 +37,7 @@ class Runs:
     def undo(self) -> None:
         """Take away the files of a start that was not undone."""
         if self._plan is not None:
-            leftovers.undo(self._plan, self._standing)
+            leftovers.undo(self._plan)
 
     def exited(self, pid: int) -> asyncio.Future[Exit]:
         """What will tell how the upstream `pid`, just started, ends."""

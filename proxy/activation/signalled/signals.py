@@ -44,8 +44,8 @@ class PlanFiles(Protocol):
 
     def undo(self) -> None: ...
 
-    def clear(self, paths: list[str], run_dir: str) -> None:
-        """Remove what a proxy that was killed has left at `paths`, which lie in `run_dir`."""
+    def clear(self, run_dir: str) -> None:
+        """Undo what a proxy that was killed has left."""
 
 
 class SignalStarter:
@@ -59,10 +59,6 @@ class SignalStarter:
         self._restarts = told.restarts
         self._grace = upstream.stop_grace
         self._run_dir = upstream.run_dir or ""
-        self._paths = [f"{self._run_dir}/{ENVIRONMENT}"] + [
-            file.path.replace("{run_dir}", self._run_dir)
-            for file in upstream.fields_and_files.files.values()
-        ]
         self._files = files
         self._held: Held | None = None
         self._delivered: bytes | None = None  # digest of what a process may have read
@@ -81,7 +77,7 @@ class SignalStarter:
         if Path(self._run_dir, ENVIRONMENT).exists():  # noqa: ASYNC240  before anything is served
             logger.warning("undoing what an earlier proxy delivered")
             self._delivered = _UNKNOWN
-            self._files.clear(self._paths, self._run_dir)
+            self._files.clear(self._run_dir)
             await self.stop()
         if not self.warmed.done():
             self.warmed.set_result(_WHY_COLD)

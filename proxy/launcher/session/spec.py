@@ -37,9 +37,9 @@ class FileSpec:
 
 
 class Base:
-    """What is known before an init: which command, in which directory and environment."""
+    """What is known before an init: which command, in which directories and environment."""
 
-    __slots__ = ("argv", "base_env", "base_unset", "cwd")
+    __slots__ = ("argv", "base_env", "base_unset", "cwd", "run_dir")
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         self.argv = _strings(message, "argv")
@@ -48,18 +48,18 @@ class Base:
         self.cwd = _optional_text(message, "cwd")
         self.base_env = _environment(message, "base_env")
         self.base_unset = _strings(message, "base_unset", [])
+        self.run_dir = _optional_text(message, "run_dir")
 
 
 class Spec(Base):
     """Everything that one start needs."""
 
-    __slots__ = ("env", "files", "run_dir", "unset")
+    __slots__ = ("env", "files", "unset")
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.env = _environment(message, "env")
         self.unset = _strings(message, "unset", [])
-        self.run_dir = _optional_text(message, "run_dir")
         self.files = _files(message)
 
     def environment(self, inherited: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

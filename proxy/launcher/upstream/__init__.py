@@ -1,6 +1,6 @@
 """The upstream as a process, and what is written for it.
 
 Knows `session` and `kernel`. Begin with `process` (start, stop, report the end); `child` goes from
-fork to exec, `delivery` makes the environment, `files` and `place` write and undo, `output` reads
-the pipes.
+fork to exec, `delivery` makes the environment, `output` reads the pipes. `files` writes and undoes,
+by `place` (one file), `steps` and `room` (what is noted), `tree` (what others have built).
 """

@@ -1,40 +1,53 @@
 """Writes the plan's files, all or none, and undoes them exactly.
 
-How one file comes to its place and goes again is told in `place`. Directories made on the way are
-removed again when empty; the run directory with all that is in it when it was made here.
+How one file comes to its place and goes again is told in `place`, what is done on the way in
+`steps`, and what happens to the run directory in `room`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
 
 from ..errors import LaunchError, cause
 from . import place
+from .room import Room
+from .steps import SEARCH, Made, Shown, steps_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Callable
 
     from ..session.spec import FileSpec
+    from .steps import Step
 
 BASE_LIMIT = 16 * 1024 * 1024  # bytes read of a base file
 
 
-class Files:
-    """The files of one start. `write` them all, `undo` them all."""
+def _to_stderr(text: str) -> None:
+    try:
+        os.write(2, ("launcher: %s\n" % text).encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody listens any more
 
-    def __init__(self) -> None:
-        self._undo: list[tuple[str, Callable[[], None]]] = []
-        self._first_kept: set[str] = set()
-        self._run_dir: str | None = None
+
+class Files:
+    """The files of one start. `write` them all, `undo` them all.
+
+    `say(text)` is told what somebody has left that can be moved aside only.
+    """
+
+    def __init__(self, say: Callable[[str], None] = _to_stderr) -> None:
+        self._say = say
+        self._steps: list[Step | Room] = []
+        self._room: Room | None = None
+        self._shown: set[str] = set()
 
     @property
     def written(self) -> bool:
         """Whether there is something to undo."""
-        return bool(self._undo)
+        return bool(self._steps)
 
     def write(self, files: list[FileSpec], run_dir: str | None, cwd: str | None) -> None:
         """Make `run_dir` and write `files`; relative paths start at `cwd`.
@@ -43,39 +56,47 @@ class Files:
         Raises `LaunchError` with everything undone.
         """
         try:
-            self._run_dir = _absolute(run_dir, cwd) if run_dir is not None else None
-            if self._run_dir is not None:
-                self._make_run_dir(self._run_dir)
+            if run_dir is not None:
+                self.recover(run_dir, cwd)
+                self._make_room(_absolute(run_dir, cwd))
             for file in files:
                 path = _absolute(file.path, cwd)
                 try:
-                    if path not in self._first_kept:
-                        place.recover(path)  # before it is read as a base file
-                    content = _content(file, cwd)
-                    self._make_parents(os.path.dirname(path))
-                    self._replace(path, content, file.mode)
-                except OSError as error:
-                    raise LaunchError("cannot write %s: %s" % (path, cause(error))) from None
+                    self._write(path, file, cwd)
+                except (OSError, LaunchError) as error:
+                    raise _refusal("cannot write %s" % path, error) from None
         except LaunchError as error:
             self.undo_after(error)
             raise
+
+    def recover(self, run_dir: str, cwd: str | None = None) -> None:
+        """Undo what a launcher that is dead has done with `run_dir`. Raises `LaunchError`."""
+        left = None if self._steps else Room.left(_absolute(run_dir, cwd))
+        if left is None:
+            return
+        room, noted = left
+        self._steps = [room, *steps_from(noted)]
+        self.undo()
 
     def undo(self) -> None:
         """Take everything back, the latest first.
 
         Raises `LaunchError` naming what could not be undone; that much is tried again next time.
         """
-        kept: list[tuple[str, Callable[[], None]]] = []
+        kept: list[Step | Room] = []
         faults: list[str] = []
-        while self._undo:
-            path, action = self._undo.pop()
+        while self._steps:
+            step = self._steps.pop()
             try:
-                action()
+                step.undo(self._teller(step.path))
             except OSError as error:
-                kept.insert(0, (path, action))
-                faults.append("cannot undo %s: %s" % (path, cause(error)))
-        self._undo = kept
-        self._first_kept = {path for path, _ in kept}
+                kept.insert(0, step)
+                faults.append("cannot undo %s: %s" % (step.path, cause(error)))
+            else:
+                step.close()
+        self._steps = kept
+        self._room = next((step for step in kept if isinstance(step, Room)), None)
+        self._shown = {step.path for step in kept if isinstance(step, Shown)}
         if faults:
             raise LaunchError("; ".join(faults))
 
@@ -86,50 +107,53 @@ class Files:
         except LaunchError as second:
             raise LaunchError("%s; %s" % (error, second)) from None
 
-    def _make_run_dir(self, path: str) -> None:
+    def _make_room(self, path: str) -> None:
+        if self._room is not None:
+            return  # what could not be undone was in it
         try:
             self._make_parents(os.path.dirname(path))
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                self._adopt_run_dir(path)
-            else:
-                self._lock(path)
-                self._undo.append((path, lambda: _remove_tree(path)))
-                os.chmod(path, 0o700)  # a umask may have taken bits away
+            self._room = Room.make(path)
+            self._steps.append(self._room)
+            self._note()
         except OSError as error:
             raise LaunchError("cannot make %s: %s" % (path, cause(error))) from None
 
-    def _adopt_run_dir(self, path: str) -> None:
-        """Use a directory that was there, if it is ours alone to use; its mode comes back."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    def _write(self, path: str, file: FileSpec, cwd: str | None) -> None:
+        if self._room is not None and path.startswith(self._room.path + os.sep):
+            # The proxy's own room: what stands there is left over, perhaps another user's; and what
+            # is written there is for this one process, so nobody waits for the disk.
+            content = _content(file, cwd)
+            directory, name = self._room.enter(path, self._noted())
+            try:
+                place.remove(directory, name, lasting=False)
+                place.write_new(directory, name, content, file.mode, lasting=False)
+                place.show_new(directory, name, lasting=False)
+            finally:
+                os.close(directory)
+            return
+        self._make_parents(os.path.dirname(path))
+        directory = os.open(os.path.dirname(path), SEARCH)
+        name = os.path.basename(path)
         try:
-            status = os.fstat(fd)
-            if status.st_uid != os.geteuid():
-                raise LaunchError("cannot use %s: it belongs to uid %d" % (path, status.st_uid))
-            self._lock(path)
-            before = stat.S_IMODE(status.st_mode)
-            os.fchmod(fd, 0o700)
+            if path not in self._shown:
+                place.recover(directory, name)  # before it is read as a base file
+            place.write_new(directory, name, _content(file, cwd), file.mode)
+            self._show(path, directory)
+        except BaseException:
+            place.discard_new(directory, name)
+            raise
         finally:
-            os.close(fd)
-        self._undo.append((path, lambda: os.chmod(path, before)))
+            os.close(directory)
 
-    def _lock(self, path: str) -> None:
-        """Have the directory alone until all is undone.
-
-        A launcher whose proxy was killed ends its upstream first and undoes its files then, while
-        the proxy's successor may be writing those of the next user to the same place.
-        """
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            text = "cannot use %s: another launcher has not yet undone what it wrote" % path
-            raise LaunchError(text) from None
-        except OSError:
-            pass  # a file system without locks
-        self._undo.append((path, lambda: os.close(fd)))
+    def _show(self, path: str, directory: int) -> None:
+        name = os.path.basename(path)
+        if path not in self._shown:  # else what was there first is kept already
+            stood = place.exists(directory, name)
+            self._add(Shown(path, os.dup(directory), stood=stood))
+            self._shown.add(path)
+            if stood:
+                place.keep(directory, name)
+        place.show_new(directory, name)
 
     def _make_parents(self, path: str) -> None:
         missing = []
@@ -137,28 +161,32 @@ class Files:
             missing.append(path)
             path = os.path.dirname(path)
         for directory in reversed(missing):
+            step = Made(directory, os.open(os.path.dirname(directory), SEARCH), stood=False)
+            self._add(step)
             os.mkdir(directory, 0o700)
-            self._undo.append((directory, _directory_remover(directory)))
 
-    def _replace(self, path: str, content: bytes, mode: int) -> None:
-        # The proxy's own room: what stands there is left over, perhaps another user's; and what is
-        # written there is for this one process, so nobody waits for the disk.
-        own = self._run_dir is not None and path.startswith(self._run_dir + os.sep)
-        place.write_new(path, content, mode, lasting=not own)
-        try:
-            if path in self._first_kept:
-                pass  # named twice: what was there first is kept already
-            elif own:
-                self._undo.append((path, lambda: place.remove(path, lasting=False)))
-            elif place.keep(path):
-                self._undo.append((path, lambda: place.put_back(path)))
-            else:
-                self._undo.append((path, lambda: place.remove(path)))
-            self._first_kept.add(path)
-            place.show_new(path, lasting=not own)
-        except BaseException:
-            place.discard_new(path)
-            raise
+    def _add(self, step: Step) -> None:
+        self._steps.append(step)
+        self._note()
+
+    def _note(self) -> None:
+        if self._room is not None:
+            self._room.note(self._noted())
+
+    def _noted(self) -> list[dict[str, object]]:
+        return [step.to_json() for step in self._steps if not isinstance(step, Room)]
+
+    def _teller(self, path: str) -> Callable[[str | None], None]:
+        def tell(text: str | None) -> None:
+            if text is not None:
+                self._say("%s: %s" % (path, text))
+
+        return tell
+
+
+def _refusal(what: str, error: OSError | LaunchError) -> LaunchError:
+    text = cause(error) if isinstance(error, OSError) else str(error)
+    return LaunchError(text if text.startswith("cannot ") else "%s: %s" % (what, text))
 
 
 def _absolute(path: str, cwd: str | None) -> str:
@@ -212,32 +240,3 @@ def _object(content: bytes) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _directory_remover(path: str) -> Callable[[], None]:
-    def remove() -> None:
-        try:
-            os.rmdir(path)
-        except OSError:
-            # Not empty: the upstream keeps something there. Not there: it was removed already.
-            if not os.path.isdir(path) and os.path.lexists(path):
-                raise
-
-    return remove
-
-
-def _remove_tree(path: str) -> None:
-    """Remove a directory with its content, following no symbolic link."""
-    if not os.path.lexists(path):
-        return
-    for directory, subdirectories, names in os.walk(path, topdown=False, onerror=_raise):
-        for name in names:
-            os.unlink(os.path.join(directory, name))
-        for name in subdirectories:
-            entry = os.path.join(directory, name)
-            (os.unlink if os.path.islink(entry) else os.rmdir)(entry)
-    os.rmdir(path)
-
-
-def _raise(error: OSError) -> None:
-    raise error

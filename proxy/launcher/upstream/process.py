@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..kernel.children import Children
     from ..kernel.loop import Loop
-    from ..session.spec import Spec
+    from ..session.spec import Base, Spec
     from ..session.wire import Session
 
     class ForkServer(Protocol):
@@ -76,6 +76,11 @@ class Upstream:
             raise
         self._children.watch(self.pid, self._died)
         return {"pid": self.pid, "kind": "cold" if why else "warm", "why": why}
+
+    def recover(self, base: Base) -> None:
+        """Undo what a launcher that was killed has left. Raises `LaunchError`."""
+        if base.run_dir is not None:
+            self._files.recover(base.run_dir, base.cwd)
 
     def stop(self, grace: float) -> None:
         """TERM to the group, `grace` seconds, KILL to the group, KILL to every straggler, undo.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import stat
+import struct
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +17,12 @@ from proxy.launcher.session.spec import FileSpec
 from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SECRET = "s3cr3t-content"
+NOBODY = 65534
+_GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # ioctl_iflags(2)
 
 
 def mode(path: Path) -> int:
@@ -53,3 +61,43 @@ def refused(*files: FileSpec, run_dir: Path | None = None) -> str:
     with pytest.raises(LaunchError) as caught:
         write(*files, run_dir=run_dir)
     return str(caught.value)
+
+
+@contextlib.contextmanager
+def immutable(path: Path) -> Iterator[None]:
+    """`path` cannot be removed, renamed or changed, not even by root; who may not is spared."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        flags = struct.unpack("l", fcntl.ioctl(fd, _GET_FLAGS, bytes(8)))[0]
+        fcntl.ioctl(fd, _SET_FLAGS, struct.pack("l", flags | _IMMUTABLE))
+    except OSError as error:
+        os.close(fd)
+        pytest.skip(f"no file can be made immutable here: {error}")
+    try:
+        yield
+    finally:
+        fcntl.ioctl(fd, _SET_FLAGS, struct.pack("l", flags))
+        os.close(fd)
+
+
+def unprivileged(directory: Path, action: Callable[[], None]) -> None:
+    """Do `action` as a user to whom permissions apply, who owns `directory`."""
+    if os.geteuid() != 0:
+        action()
+        return
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.chdir(directory)  # what is above it may be closed to others
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            action()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001  this process must not come back
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.launcher.errors import LaunchError
-from proxy.launcher.upstream import place
-from tests.launcher.upstream.placing import SECRET, mode, refused, snapshot, spec, write
+from proxy.launcher.upstream import place, room
+from tests.launcher.upstream.placing import SECRET, immutable, mode, refused, snapshot, spec, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def test_leftovers_in_the_run_dir_are_not_kept(tmp_path: Path) -> None:
     run.mkdir()
     (run / "config").write_text("another user's key")
     files = write(spec(run / "config", b"mine"), run_dir=run)
-    assert snapshot(run).keys() == {"config"}
+    assert snapshot(run).keys() == {"config", room.NOTE}
     assert (run / "config").read_bytes() == b"mine"
     files.undo()
     assert list(run.iterdir()) == []
@@ -176,13 +176,11 @@ def test_run_dir_of_another_user_is_refused(tmp_path: Path) -> None:
 def test_what_could_not_be_undone_is_named_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"before")
     files = write(spec(tmp_path / "kept"), spec(tmp_path / "new"), spec(tmp_path / "last"))
-    (tmp_path / "new").unlink()
-    (tmp_path / "new").mkdir()
-    with pytest.raises(LaunchError) as caught:
-        files.undo()
-    assert str(caught.value) == f"cannot undo {tmp_path}/new: Is a directory"
-    assert (tmp_path / "kept").read_bytes() == b"before"
-    (tmp_path / "new").rmdir()
+    with immutable(tmp_path / "new"):
+        with pytest.raises(LaunchError) as caught:
+            files.undo()
+        assert str(caught.value) == f"cannot undo {tmp_path}/new: Operation not permitted"
+        assert (tmp_path / "kept").read_bytes() == b"before"
     files.undo()
     assert not files.written
     assert snapshot(tmp_path).keys() == {"kept"}
@@ -190,12 +188,12 @@ def test_what_could_not_be_undone_is_named_and_tried_again(tmp_path: Path) -> No
 
 def test_foreign_file_under_a_hidden_name_is_not_taken_for_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    Path(place.hidden(str(path), "new")).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / place.hidden("f", "new")).symlink_to(tmp_path / "elsewhere")
     files = write(spec(path))
     assert snapshot(tmp_path).keys() == {"f"}
     files.undo()
     if os.geteuid() == 0:  # only root can make one
-        old = Path(place.hidden(str(path), "old"))
+        old = tmp_path / place.hidden("f", "old")
         old.write_text("x")
         os.chown(old, 65534, -1)
-        assert refused(spec(path)) == f"cannot write {path}: {old} is in the way"
+        assert refused(spec(path)) == f"cannot write {path}: {old.name} is in the way"
