@@ -1,7 +1,9 @@
-"""How long to wait before an upstream that has died is started again."""
+"""How long to wait before an upstream that has died is started again, and when to give up."""
 
 from __future__ import annotations
 
+import collections
+import time
 from typing import Final
 
 # Delays in seconds: none at first, so that a single crash is hardly noticed; doubling from the
@@ -12,10 +14,24 @@ HEALTHY_LIFE: Final = 60.0
 
 
 class Backoff:
-    """`next()` says how long to wait this time, in seconds."""
+    """`next()` says how long to wait this time, in seconds.
 
-    def __init__(self) -> None:
+    It is `spent` once there were `limit` deaths within `within` seconds.
+    """
+
+    def __init__(self, limit: int, within: float) -> None:
+        self._within = within
+        self._deaths: collections.deque[float] = collections.deque(maxlen=limit)
         self._delay = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Backoff deaths={len(self._deaths)} delay={self._delay:g}>"
+
+    @property
+    def spent(self) -> bool:
+        deaths = self._deaths
+        full = len(deaths) == deaths.maxlen
+        return full and time.monotonic() - deaths[0] <= self._within
 
     def next(self) -> float:
         delay = self._delay
@@ -23,9 +39,12 @@ class Backoff:
         return delay
 
     def reset(self) -> None:
+        """Begin anew, for another user's upstream."""
         self._delay = 0.0
+        self._deaths.clear()
 
-    def lived(self, seconds: float) -> None:
-        """One was up for `seconds`."""
-        if seconds >= HEALTHY_LIFE:
-            self.reset()
+    def died(self, lived: float = 0.0) -> None:
+        """One has died that was ready for so many seconds."""
+        self._deaths.append(time.monotonic())
+        if lived >= HEALTHY_LIFE:
+            self._delay = 0.0

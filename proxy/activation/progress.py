@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
     from proxy.activation.starter import Exit, Started
 
+logger = logging.getLogger(__name__)
 
 # How much of a refusal in the upstream's own words goes into `error`, and how much of its stderr:
 # enough for the end of a traceback. Cut once they are masked: of half a value nothing is known.
@@ -34,10 +37,15 @@ class Progress:
     timings: dict[str, float] = field(default_factory=dict)
     started: Started | None = None
     last_exit: Exit | None = None
+    next_try: float | None = None  # since the epoch
 
     def enter(self, phase: str) -> None:
         self.phase = phase
-        self.on_phase()
+        try:
+            self.on_phase()
+        except Exception:
+            # Who is told of it has no say in it: an undo, above all, goes on.
+            logger.exception("cannot tell of a phase")
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -48,6 +56,15 @@ class Progress:
         finally:
             self.timings[phase] = round(time.monotonic() - begun, 4)
             self.phase = None
+
+    async def back_off(self, seconds: float) -> None:
+        """Let them pass before the next try."""
+        self.next_try = time.time() + seconds
+        self.enter("backoff")
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.next_try = self.phase = None
 
     def with_last_words(self, message: str, mask: Callable[[str], str]) -> str:
         """`message`, and the last lines of stderr if the upstream has ended; both masked."""
@@ -70,4 +87,5 @@ class Progress:
             "start": {"kind": started.kind, "why": started.why} if started else None,
             "pid": (started.pid or None) if started and not started.exited.done() else None,
             "restarts": self.restarts,
+            "next_try": self.next_try,
         }

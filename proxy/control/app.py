@@ -120,6 +120,8 @@ class ControlPlane:
             return "shutting down"
         if state is State.READY:
             return await self._probe()
+        if self._lifecycle.restarting:
+            return "the upstream is started again"
         # A dormant pod is Ready: pool controllers replace members that are not. Without a
         # deferred init there is nothing to be claimed, and not started is not ready.
         return None if self._deferred else "starting"

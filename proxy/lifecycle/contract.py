@@ -209,7 +209,10 @@ class Preload(BaseModel):
 
 
 class InitDetails(InitStatus):
-    """`GET /api/init?details=true`. Times are seconds; `since` is seconds since the epoch."""
+    """`GET /api/init?details=true`. Times are seconds, `since` and `next_try` since the epoch.
+
+    `next_try`: when an upstream that has died is started again.
+    """
 
     phase: str | None = None
     attempt: int = 0
@@ -218,4 +221,5 @@ class InitDetails(InitStatus):
     start: Start | None = None
     pid: int | None = None
     restarts: int = 0
+    next_try: float | None = None
     preload: Preload = Field(default_factory=Preload)

@@ -95,6 +95,7 @@ class Lifecycle:
         self._facts = facts
         self._entered = time.monotonic()
         self._reported: Reported = _REPORTED[state]
+        self._cause: Event | None = None
         self.error: str | None = None
         self.generation = 0
         self.since = time.time()
@@ -109,6 +110,12 @@ class Lifecycle:
         """What `GET /api/init` calls the state."""
         return self._reported
 
+    @property
+    def restarting(self) -> bool:
+        """Whether what is initializing was ready before."""
+        first = self._cause is Event.INIT_ACCEPTED
+        return self._state is State.INITIALIZING and not first
+
     def apply(self, event: Event, error: str | None = None) -> State:
         """Make the transition for `event`; `error` is what `GET /api/init` reports from then on.
 
@@ -122,7 +129,7 @@ class Lifecycle:
             raise StateError(
                 f"cannot apply {event.name}: the state is {self._state.value}"
             ) from None
-        before, self._state = self._state, target
+        before, self._state, self._cause = self._state, target, event
         self._reported = _REPORTED.get(target, self._reported)
         if event is not Event.DRAIN:
             self.error = error
@@ -137,7 +144,11 @@ class Lifecycle:
         }
         logger.info("state changed", extra={**self._facts(), **facts})
         for listener in self._listeners:
-            listener(target, event)
+            try:
+                listener(target, event)
+            except Exception:
+                # The state has changed: whoever made it so, and who hears of it next, go on.
+                logger.exception("a listener of the life cycle failed")
         return target
 
     def subscribe(self, listener: Callable[[State, Event], None]) -> None:

@@ -106,6 +106,7 @@ class Server:
             probe=self._probe,
             timeout=settings.init.timeout,
             on_exit=upstream.on_exit,
+            restarts=upstream.restarts,
             on_plan=self._planned,
             mask=log.masked,
             on_fatal=self._stopping.ask,

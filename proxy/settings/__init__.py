@@ -12,7 +12,12 @@ from proxy.settings.tree import (
     LogSettings,
     Settings,
 )
-from proxy.settings.upstream import PreloadSettings, ReadySettings, UpstreamSettings
+from proxy.settings.upstream import (
+    PreloadSettings,
+    ReadySettings,
+    RestartSettings,
+    UpstreamSettings,
+)
 
 __all__ = [
     "DrainSettings",
@@ -26,6 +31,7 @@ __all__ = [
     "MappingSettings",
     "PreloadSettings",
     "ReadySettings",
+    "RestartSettings",
     "ServerUrl",
     "Settings",
     "TcpAddress",

@@ -19,6 +19,7 @@ from proxy.settings.profiles import OPENHANDS
 from proxy.settings.values import (
     AbsolutePath,
     EnvName,
+    NotBool,
     RequestPath,
     Seconds,
     SecondsOrZero,
@@ -87,6 +88,13 @@ class PreloadSettings(Model):
         return bool(self.modules) or self.plan is not None
 
 
+class RestartSettings(Model):
+    limit: Annotated[int, Field(ge=1, le=1000), NotBool] = Field(
+        default=10, description="Deaths after which the proxy gives up."
+    )
+    within: Seconds = Field(default=900.0, description="Seconds in which they are counted.")
+
+
 class UpstreamSettings(Model):
     url: Url = Field(
         default=ServerUrl(TcpAddress("127.0.0.1", 18000)),
@@ -138,6 +146,11 @@ class UpstreamSettings(Model):
         default="restart",
         description="When the upstream dies after ready: restart it with the same plan, exit "
         "with its exit code, or be dormant and await a new init.",
+    )
+    restarts: RestartSettings = Field(
+        default=RestartSettings(),
+        description="For `on_exit: restart`: when the proxy ends because the upstream does not "
+        "stay up, a restart that fails counting as a death.",
     )
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."

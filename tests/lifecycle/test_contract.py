@@ -285,5 +285,6 @@ def test_the_details_extend_the_plain_status() -> None:
         "start",
         "pid",
         "restarts",
+        "next_try",
         "preload",
     } == (set(details.model_dump()))

@@ -75,6 +75,31 @@ def test_listeners_hear_every_change_in_order() -> None:
     ]
 
 
+def test_a_listener_that_fails_keeps_nobody_from_hearing() -> None:
+    heard: list[State] = []
+
+    def fails(_state: State, _event: Event) -> None:
+        raise RuntimeError
+
+    lifecycle = Lifecycle()
+    lifecycle.subscribe(fails)
+    lifecycle.subscribe(lambda state, _event: heard.append(state))
+    assert lifecycle.apply(Event.INIT_ACCEPTED) is State.INITIALIZING
+    assert heard == [State.INITIALIZING]
+
+
+def test_restarting_is_what_follows_a_death_until_it_is_ready_or_given_up() -> None:
+    lifecycle = Lifecycle()
+    told = []
+    for event in (
+        *(Event.INIT_ACCEPTED, Event.UPSTREAM_READY, Event.UPSTREAM_DIED, Event.RETRIED),
+        *(Event.UPSTREAM_READY, Event.UPSTREAM_DIED, Event.INIT_FAILED, Event.INIT_ACCEPTED),
+    ):
+        lifecycle.apply(event)
+        told.append(lifecycle.restarting)
+    assert told == [False, False, True, True, False, True, False, False]
+
+
 def test_repr_tells_state_generation_and_error() -> None:
     assert repr(Lifecycle()) == "<Lifecycle dormant generation=0 error=None>"
 

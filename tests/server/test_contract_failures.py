@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -114,8 +115,33 @@ async def test_restart_that_fails_is_tried_again_and_says_why(serve: Serve, tmp_
     os.kill(pid, signal.SIGKILL)
     await proxy.logged(lambda line: line.get("message") == "restart failed")
     assert await proxy.state() == "initializing"
+    assert (await proxy.get("/ready"))[0] == 503  # it is somebody's, and not there
+    details = (await proxy.get("/api/init?details=true&wait=5"))[1]
+    async with asyncio.timeout(20):
+        while details["next_try"] is None:
+            details = (await proxy.get("/api/init?details=true"))[1]
+    assert details["phase"] == "backoff"
+    assert details["next_try"] > details["since"]
     script.write_text(original)
     await proxy.until("ready")
+
+
+async def test_an_upstream_that_does_not_stay_up_ends_the_proxy(
+    serve: Serve, tmp_path: Path
+) -> None:
+    script = tmp_path / "server.py"
+    settings = echo_settings(tmp_path, restarts={"limit": 3, "within": 600})
+    settings["init"]["timeout"] = 10
+    command = settings["upstream"]["command"]
+    script.write_text(Path(command[1]).read_text())
+    command[1] = str(script)
+    proxy = await activated(serve, settings=settings)
+    pid = (await proxy.get("/api/self"))[1]["pid"]
+    script.write_text("import sys; sys.exit(9)")
+    os.kill(pid, signal.SIGKILL)
+    assert await proxy.ended() == 9
+    assert "given up" in proxy.text
+    assert not (tmp_path / "run").exists()
 
 
 async def test_crash_with_on_exit_dormant_awaits_a_new_init(serve: Serve, tmp_path: Path) -> None:
