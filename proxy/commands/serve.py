@@ -48,6 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     # Here, because the other commands need none of it.
+    from proxy.errors import ProxyError  # noqa: PLC0415
     from proxy.log.log import Log  # noqa: PLC0415
     from proxy.server.serve import run_server  # noqa: PLC0415
     from proxy.settings import load_settings  # noqa: PLC0415
@@ -55,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     sample = _nothing_is_named(args)
     environ = _sample_environment() if sample else os.environ
     settings = load_settings(args.config, environ, args.command or None)
-    log = Log(settings.log.level, settings.log.format)
+    try:
+        log = Log(settings.log.level, settings.log.format)
+    except RuntimeError as error:  # at the limit of processes
+        raise ProxyError(f"cannot log: {error}") from None
     if sample:  # to whoever forgot the command it must not look like an agent server of theirs
         logger.warning("no agent server is named: serving the embedded sample agent")
     return run_server(settings, log)

@@ -2,9 +2,9 @@
 
 Whoever writes to a full pipe waits for its reader, and the event loop must not wait for a log
 shipper. So a line is written at once as long as the descriptor surely takes it; what it does not
-take is queued, and a thread, started when it is first needed, does the waiting. The queue is
-bounded: when it is full, lines are dropped and counted until half of it is free again, and the
-count is logged in their place.
+take is queued, and a thread does the waiting. It is there from the start: when it is needed, the
+pod may be at its limit of processes. The queue is bounded: when it is full, lines are dropped and
+counted until half of it is free again, and the count is logged in their place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STALLED: Final = "log records were dropped: whoever reads the log is too slow"
 class PipeHandler(logging.Handler):
     """Writes records to `descriptor`, in order, and never waits for it.
 
-    `queued` is the most bytes that are kept.
+    `queued` is the most bytes that are kept. Raises `RuntimeError` when no thread can be had.
     """
 
     def __init__(self, descriptor: int, *, encoding: str = "utf-8", queued: int = _QUEUED) -> None:
@@ -44,13 +44,16 @@ class PipeHandler(logging.Handler):
         self._size = 0
         self._dropped = 0
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        threading.Thread(target=self._work, name="log writer", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self._line(record)
         except Exception as error:  # noqa: BLE001  as every handler: a log call never fails
-            line = self._line(_instead_of(record, error))
+            try:
+                line = self._line(_instead_of(record, error))
+            except Exception:  # noqa: BLE001  nor may it say anything unmasked
+                return
         with self._changed:
             if not self._queue:
                 line = self._write_now(line)
@@ -83,9 +86,6 @@ class PipeHandler(logging.Handler):
         self._queue.append(data)
         self._size += len(data)
         self._changed.notify_all()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="log writer", daemon=True)
-            self._thread.start()
 
     def _work(self) -> None:
         while True:

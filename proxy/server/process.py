@@ -8,8 +8,10 @@ import logging
 import os
 import resource
 import signal
+import threading
 from typing import TYPE_CHECKING, Final
 
+from proxy.errors import ProxyError
 from proxy.server.early import STOP_SIGNALS
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 # Seconds until another look when one of our own children stands first in the line of the dead:
 # its owner waits for it and is about to.
 _OWNER_IS_SLOW: Final = 0.05
+
+_RESOLVER_THREADS: Final = 4  # libuv's, where UV_THREADPOOL_SIZE says nothing else
 
 
 def protect() -> None:
@@ -50,6 +54,26 @@ def allow_descriptors(wanted: int) -> None:
             "limits.connections is more than open files allow",
             extra={"wanted": wanted, "hard_limit": hard},
         )
+
+
+async def take_resolver_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """Have what looks up names (uvloop's libuv) make its threads at once. Raises `ProxyError`.
+
+    Left to the first look-up, they may come too late: libuv aborts the process when the pod is at
+    its limit of processes then.
+    """
+    release = threading.Event()
+    threads = [threading.Thread(target=release.wait) for _ in range(_RESOLVER_THREADS)]
+    try:
+        for thread in threads:  # ours first: with these it is an error
+            thread.start()
+    except RuntimeError as error:
+        raise ProxyError(f"cannot look up the host of upstream.url: {error}") from None
+    finally:
+        release.set()
+    for thread in threads:
+        thread.join()
+    await loop.getaddrinfo("127.0.0.1", 0)
 
 
 def adopt_orphans() -> None:

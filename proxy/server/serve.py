@@ -171,6 +171,8 @@ class Server:
         process.allow_descriptors(4 * self._settings.limits.connections + _OWN_DESCRIPTORS)
         process.Reaper(loop, self._starter.owned_pids).attach()
         try:
+            if self._settings.upstream.url.address.named:
+                await process.take_resolver_threads(loop)
             code = await self._until_stopped()
         except ProxyError as error:
             logger.critical("cannot serve", extra={"error": str(error)})

@@ -39,6 +39,15 @@ class TcpAddress:
         return (mapped or address).is_loopback
 
     @property
+    def named(self) -> bool:
+        """Whether the host has to be looked up."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
+    @property
     def wildcard(self) -> bool:
         """Whether it stands for every address of the machine."""
         try:
@@ -55,6 +64,7 @@ class UnixAddress:
     """`unix:/path`."""
 
     path: str
+    named = False
 
     @property
     def loopback(self) -> bool:

@@ -9,7 +9,7 @@ import os
 import re
 import select
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,11 +17,12 @@ from proxy.lifecycle.redact import Redactor
 from proxy.log.log import Log
 from proxy.log.logpipe import PipeHandler
 from tests.harness import KEY
+from tests.log.flooding import chatter, stderr_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.harness import ProxyProcess, Serve
+    from tests.harness import Serve
 
 WORDS = "x" * 1000
 
@@ -61,12 +62,19 @@ def pipe() -> Iterator[Pipe]:
     os.close(opened.writing)
 
 
-def test_what_fits_is_there_at_once_without_a_thread(pipe: Pipe) -> None:
-    before = set(threading.enumerate())  # some of which may end meanwhile
+def test_what_fits_is_there_at_once(pipe: Pipe) -> None:
     for number in range(10):
         pipe.logger.info("%d", number)
-    assert not set(threading.enumerate()) - before
+    assert select.select([pipe.reading], [], [], 0)[0]
     assert pipe.read("9") == [str(number) for number in range(10)]
+
+
+def test_no_thread_is_made_once_there_is_a_log(pipe: Pipe) -> None:
+    """At the limit of processes none could be had."""
+    before = set(threading.enumerate())  # some of which may end meanwhile
+    for number in range(1000):  # more than pipe and queue take
+        pipe.logger.info("%d %s", number, WORDS)
+    assert not set(threading.enumerate()) - before
 
 
 def test_what_a_full_pipe_does_not_take_follows_in_order(pipe: Pipe) -> None:
@@ -156,16 +164,6 @@ def test_what_waits_has_been_masked() -> None:
 # A running proxy
 
 
-def stderr_of(proxy: ProxyProcess) -> asyncio.ReadTransport:
-    transport = cast("Any", proxy.process)._transport
-    return cast("asyncio.ReadTransport", transport.get_pipe_transport(2))
-
-
-async def chatter(proxy: ProxyProcess, times: int) -> None:
-    for number in range(times):
-        await proxy.get(f"/api/print?line={number}-{'z' * 7_000}")
-
-
 async def test_a_proxy_whose_log_nobody_reads_goes_on(serve: Serve) -> None:
     proxy = await serve()
     await proxy.init()
@@ -193,6 +191,18 @@ async def test_a_proxy_whose_log_nobody_reads_ends(serve: Serve) -> None:
     stderr_of(proxy).resume_reading()
     assert ended[0]
     assert await proxy.ended() == 0
+
+
+def test_a_log_call_never_fails(pipe: Pipe) -> None:
+    class Broken(logging.Formatter):
+        def format(self, _record: logging.LogRecord) -> str:
+            raise MemoryError
+
+    pipe.handler.setFormatter(Broken())
+    pipe.logger.info("not even its replacement can be told")
+    pipe.handler.setFormatter(logging.Formatter())
+    pipe.logger.info("end")
+    assert pipe.read("end") == ["end"]
 
 
 def test_a_record_that_cannot_be_formatted_does_not_show_itself(

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.harness import KEY, ROOT, clean_environment, echo_settings
+from tests.harness import ECHO, KEY, ROOT, clean_environment, echo_settings
+from tests.log.flooding import chatter, stderr_of
 from tests.running import READY, activated, children_of, descendants_of, launcher_of, until_dead
 
 if TYPE_CHECKING:
@@ -151,3 +152,22 @@ async def test_without_standard_descriptors_none_of_its_sockets_gets_such_a_numb
         assert {(opened / number).readlink() for number in "012"} == {Path(os.devnull)}
     process.terminate()
     assert await process.wait() == 0
+
+
+async def test_every_thread_is_there_from_the_start(
+    serve: Serve, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """The agent may use the pod's processes up; a thread is one."""
+    url = f"http://localhost:{unused_tcp_port}"  # a name, which has to be looked up
+    command = [sys.executable, str(ECHO), "--port", str(unused_tcp_port)]
+    proxy = await serve(echo_settings(tmp_path, url=url, command=command))
+    tasks = Path(f"/proc/{proxy.process.pid}/task")
+    before = {task.name for task in tasks.iterdir()}
+    assert await proxy.init({}) == (200, READY)
+    assert (await proxy.get("/api/self"))[0] == 200
+    stderr_of(proxy).pause_reading()
+    await chatter(proxy, 30)
+    assert (await proxy.get("/ready"))[0] == 200
+    stderr_of(proxy).resume_reading()
+    await proxy.logged(lambda line: "29-z" in line["message"])
+    assert {task.name for task in tasks.iterdir()} <= before
