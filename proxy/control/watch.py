@@ -34,6 +34,9 @@ _HEARTBEAT: Final = 15.0
 _RECONNECT: Final = 1000
 # Changes that a client which lost its stream can still be told of: several activations.
 _REMEMBERED: Final = 32
+# Where another user's time begins. Nobody is told then what was before: an error quotes the words of
+# the upstream, and the numbers of its changes can be guessed.
+_BEGINNINGS: Final = frozenset({Event.INIT_ACCEPTED, Event.ADOPTED})
 # Waiting clients woken in one turn of the event loop: about a millisecond's work.
 _AT_ONCE: Final = 16
 
@@ -122,6 +125,8 @@ class Watch:
         self._note(plain=False)
 
     def _applied(self, _state: State, event: Event) -> None:
+        if event in _BEGINNINGS:
+            self._changes.clear()
         status = self.status()
         # Warming to dormant is no change to anybody outside.
         plain, self._last = status != self._last, status

@@ -74,6 +74,28 @@ async def test_who_has_missed_too_much_gets_the_state() -> None:
             assert event == {"state": "initializing", "error": "failed 99"}
 
 
+@pytest.mark.parametrize("seen", [0, 1, 2, 3, 4])
+async def test_the_history_ends_with_its_user(seen: int) -> None:
+    """Whoever comes back with a number of the first user's time hears of the second's only."""
+    lifecycle = Lifecycle()
+    async with served(lifecycle) as url, aiohttp.ClientSession() as session:
+        async with session.get(url) as answer:
+            events = Stream(answer)
+            await events.event()
+            epoch = events.last.partition("-")[0]
+        for event in (Event.INIT_ACCEPTED, Event.UPSTREAM_READY, Event.UPSTREAM_DIED):
+            lifecycle.apply(event, "alice's words" if event is Event.UPSTREAM_DIED else None)
+        lifecycle.apply(Event.INIT_FAILED, "alice's last words")
+        lifecycle.apply(Event.INIT_ACCEPTED)
+        lifecycle.apply(Event.UPSTREAM_READY)
+        async with session.get(url, headers={"Last-Event-ID": f"{epoch}-{seen}"}) as answer:
+            events = Stream(answer)
+            told = [await events.event()]
+            while told[-1] != READY:
+                told.append(await events.event())
+    assert told in ([READY], [INITIALIZING, READY])
+
+
 async def test_a_bell_wakes_those_who_wait_and_nobody_twice() -> None:
     bell = Bell()
     rung: list[int] = []
