@@ -197,7 +197,7 @@ def _initialize() -> dict[str, Any]:
             "401": _refused("X-Init-API-Key is missing or wrong."),
             "404": _refused("The server does not run with a deferred init."),
             "409": _refused("Another claim holds the server."),
-            "413": _refused("The body is larger than a mebibyte."),
+            "413": _refused("The body is larger than a mebibyte, or has more than 2000 values."),
             "415": _refused("The body has a Content-Encoding."),
             "422": _refused(
                 "A field is unknown, wrong or not mapped for the upstream, or `env` names a "

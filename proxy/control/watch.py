@@ -34,8 +34,8 @@ _HEARTBEAT: Final = 15.0
 _RECONNECT: Final = 1000
 # Changes that a client which lost its stream can still be told of: several activations.
 _REMEMBERED: Final = 32
-# Where another user's time begins. Nobody is told then what was before: an error quotes the words of
-# the upstream, and the numbers of its changes can be guessed.
+# Where another user's time begins. Nobody is told then what was before: an error quotes the words
+# of the upstream, and the numbers of its changes can be guessed.
 _BEGINNINGS: Final = frozenset({Event.INIT_ACCEPTED, Event.ADOPTED})
 # Waiting clients woken in one turn of the event loop: about a millisecond's work.
 _AT_ONCE: Final = 16

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+# Every request is compared with each of them.
+_MOST_SESSION_KEYS: Final = 100
 # Enough to mend a request by; an answer with thousands of lines helps nobody.
 _SHOWN_FAULTS: Final = 20
 
@@ -82,7 +84,7 @@ class InitRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
-    session_api_keys: list[_Key] | None = None
+    session_api_keys: list[_Key] | None = Field(default=None, max_length=_MOST_SESSION_KEYS)
     secret_key: SecretStr | None = None
     previous_secret_keys: list[SecretStr] | None = None
     conversations_path: _PathText | None = None
@@ -139,24 +141,24 @@ def _plain(value: Any) -> Any:
 def parse_init_request(body: bytes) -> InitRequest:
     """Read the body of a `POST /api/init`.
 
-    Raises `RequestError` (400) for what is not a JSON object, with the place; `InvalidFieldError`
-    (422) with every fault of its fields, each with its path. Neither quotes a value.
+    Raises `RequestError` (400) for what is not a JSON object, with the place; `BodyTooLargeError`
+    (413) for one of too many values; `InvalidFieldError` (422) with the faults of its fields, each
+    with its path. None quotes a value.
     """
     data = read_object(body)
-    faults = [f"{dotted(path)}: {fault}" for path, fault in unsendable(data)]
+    unfit = [f"{dotted(path)}: {fault}" for path, fault in unsendable(data)]
+    wrong: list[ErrorDetails] = []
     request = None
     try:
         request = InitRequest.model_validate(data)
     except ValidationError as error:
-        faults += [_fault(e) for e in error.errors() if e["type"] != "string_unicode"]
-    if request is None or faults:
-        raise InvalidFieldError(f"cannot accept the init request: {_joined(faults)}")
+        wrong = [e for e in error.errors() if e["type"] != "string_unicode"]
+    if request is None or unfit:
+        shown = (unfit + [_fault(e) for e in wrong[:_SHOWN_FAULTS]])[:_SHOWN_FAULTS]
+        more = len(unfit) + len(wrong) - len(shown)
+        said = "; ".join(shown) + (f"; and {more} more" if more else "")
+        raise InvalidFieldError(f"cannot accept the init request: {said}")
     return request
-
-
-def _joined(faults: list[str]) -> str:
-    more = len(faults) - _SHOWN_FAULTS
-    return "; ".join(faults[:_SHOWN_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
 _EXPECTED: Final = {
@@ -182,6 +184,8 @@ def _fault(error: ErrorDetails) -> str:
         return f"{where}: {_EXPECTED[error['type']]}, not {kind(error['input'])}"
     if error["type"] == "greater_than_equal":
         return f"{where}: must be at least {error['ctx']['ge']}"
+    if error["type"] == "too_long":
+        return f"{where}: must have at most {error['ctx']['max_length']} items"
     if error["type"] == "missing":
         return f"{where}: is missing"
     return f"{where}: {error['msg']}"

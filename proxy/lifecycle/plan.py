@@ -176,44 +176,33 @@ def _unmapped(mapping: MappingSettings, delivered: Mapping[str, Any]) -> Iterato
 
 def _reserved(mapping: MappingSettings, environment: Mapping[str, str]) -> Iterator[str]:
     """Variables of the caller's that the proxy sets itself, or that would override a field."""
+    owners = {name: field for field in mapping.fields for name in spoken_for(mapping, field)}
+    # There may be thousands of variables: what is no pattern is only looked up.
+    wild = {name: field for name, field in owners.items() if set(name) & set("*?[")}
+    files = {file.env for file in mapping.files.values()}
     for name in environment:
-        place = dotted(("env", name))
-        owner = next(
-            (
-                field
-                for field in mapping.fields
-                if any(fnmatchcase(name, pattern) for pattern in spoken_for(mapping, field))
-            ),
-            None,
-        )
+        matching = (field for pattern, field in wild.items() if fnmatchcase(name, pattern))
+        owner = owners.get(name) or next(matching, None)
         if owner is not None:
-            yield f"{place}: cannot be set here, only as {owner}"
+            yield f"{dotted(('env', name))}: cannot be set here, only as {owner}"
         elif any(fnmatchcase(name, pattern) for pattern in PROXY_OWN):
-            yield f"{place}: is reserved for the proxy"
-        elif any(name == file.env for file in mapping.files.values()):
-            yield f"{place}: is set by the proxy"
+            yield f"{dotted(('env', name))}: is reserved for the proxy"
+        elif name in files:
+            yield f"{dotted(('env', name))}: is set by the proxy"
 
 
 def _secrets(delivered: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
     for name in _KEY_FIELDS:
         for _, value in walk(delivered.get(name)):
             if isinstance(value, str):
-                yield from _spellings(value)
+                yield value
     for name, value in environment.items():
         shortest = _MASKED_LENGTH_IF_SECRET if _SECRET_NAME.search(name) else _MASKED_LENGTH
         if len(value) >= shortest:
-            yield from _spellings(value)
+            yield value
     for name in ("webhooks", "telemetry"):
         for _, value in walk(delivered.get(name)):
             if isinstance(value, str) and len(value) >= _MASKED_LENGTH:
-                yield from _spellings(value)
+                yield value
                 # `Bearer x`: the x also by itself.
                 yield from (part for part in value.split() if len(part) >= _MASKED_LENGTH)
-
-
-def _spellings(value: str) -> Iterator[str]:
-    """`value`, and how it looks inside JSON and Python text."""
-    yield value
-    yield json.dumps(value)[1:-1]
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield repr(value)[1:-1]

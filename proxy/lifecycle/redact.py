@@ -5,16 +5,18 @@ become part of the log, as does the target of a request. Whatever was delivered 
 on the way out, also in the forms that programs give to text: percent-encoded (a query), base64 (an
 `Authorization: Basic`), escaped (JSON, Python's repr).
 
-Plain searches, not one large pattern: arming is part of an activation, and compiling a pattern of
-all forms would take longer than searching ever does.
+Each form is searched for by itself while there are few, which are armed at once and missed cheaply.
+Many are found in one pass over the text, whose cost does not grow with their number.
 """
 
 from __future__ import annotations
 
 import base64
+import bisect
 import json
+import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,38 +28,87 @@ MASK: Final = "***"
 _SHORTEST_PART: Final = 8
 # Characters. Longer values (a file in a variable) are not put into a query or a header.
 _LONGEST_ENCODED: Final = 4096
+# Values, and lines of values, whose encoded forms are looked for; beyond it those of lines are not.
+_MOST_ENCODED: Final = 2000
 # What JavaScript's encodeURIComponent leaves alone besides what Python's quote does.
-_JAVASCRIPT: Final = "!'()*"
+_JAVASCRIPT: Final = {"%21": "!", "%27": "'", "%28": "(", "%29": ")", "%2A": "*"}
+_CODE: Final = re.compile("%..")
+
+# Forms that are few enough to be searched for one by one, and characters by which many are found.
+_FEW: Final = 256
+_GRAM: Final = 4
 
 
 class Redactor:
     """Replaces every one of `values`, every long line of one, and its encoded forms, by `***`.
 
-    Longer ones go first, so that a value which contains another leaves no rest behind.
+    Where they overlap all of it is replaced, so that none leaves a rest behind. `longest` is the
+    length of the longest form.
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        wanted: set[str] = set()
+        whole: set[str] = set()
+        parts: set[str] = set()
         for value in values:
             if not value.strip():
                 continue  # blanks are everywhere and tell nothing
-            wanted.update((value, value.strip()))
+            whole.update((value, value.strip()))
             lines = value.splitlines()
             if len(lines) > 1:
-                wanted.update(p.strip() for p in lines if len(p.strip()) >= _SHORTEST_PART)
-        for value in tuple(wanted):
+                stripped = map(str.strip, lines)
+                parts.update(part for part in stripped if len(part) >= _SHORTEST_PART)
+        wanted = whole | parts
+        for value in tuple(wanted if len(wanted) <= _MOST_ENCODED else whole):
             if len(value) <= _LONGEST_ENCODED:
                 wanted.update(_encoded(value))
-        self._wanted = tuple(sorted(wanted, key=lambda form: (-len(form), form)))
+        self.longest = max(map(len, wanted), default=0)
+        self._one_by_one, self._sorted = sorted(wanted), list[str]()
+        if len(wanted) > _FEW:
+            self._sorted = [form for form in self._one_by_one if len(form) >= _GRAM]
+            self._one_by_one = [form for form in self._one_by_one if len(form) < _GRAM]
+        self._grams = frozenset(form[:_GRAM] for form in self._sorted)
+        self._within = _within(self._sorted)
 
     def __call__(self, text: str) -> str:
-        for form in self._wanted:
-            if form in text:
-                text = text.replace(form, MASK)
-        return text
+        end, kept = 0, []
+        for begin, after in self.spans(text):
+            kept.append(text[end:begin])
+            end = after
+        return MASK.join([*kept, text[end:]]) if kept else text
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in `text` the values stand, in order; those that overlap are one."""
+        found = [*self._each(text), *self._many(text)]
+        merged: list[tuple[int, int]] = []
+        for begin, after in sorted(found):
+            if merged and begin < merged[-1][1]:
+                merged[-1] = merged[-1][0], max(after, merged[-1][1])
+            else:
+                merged.append((begin, after))
+        return merged
+
+    def _each(self, text: str) -> Iterator[tuple[int, int]]:
+        for form in self._one_by_one:
+            begin = text.find(form)
+            while begin >= 0:
+                yield begin, begin + len(form)
+                begin = text.find(form, begin + len(form))
+
+    def _many(self, text: str) -> Iterator[tuple[int, int]]:
+        """The longest form at each place: of all in order the last that begins what is there."""
+        if not self._sorted:
+            return
+        for begin in range(len(text) - _GRAM + 1):
+            if text[begin : begin + _GRAM] not in self._grams:
+                continue
+            index = bisect.bisect_right(self._sorted, text[begin : begin + self.longest]) - 1
+            while index >= 0 and not text.startswith(self._sorted[index], begin):
+                index = self._within[index]
+            if index >= 0:
+                yield begin, begin + len(self._sorted[index])
 
     def __repr__(self) -> str:
-        return f"<Redactor {'armed' if self._wanted else 'empty'}>"
+        return f"<Redactor {'armed' if self.longest else 'empty'}>"
 
 
 def _encoded(value: str) -> Iterator[str]:
@@ -66,21 +117,33 @@ def _encoded(value: str) -> Iterator[str]:
         yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
     yield repr(value)[1:-1]
     data = value.encode(errors="surrogatepass")
-    for form in {
-        quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe=_JAVASCRIPT)
-    }:  # fmt: skip
-        yield form
-        yield _lower_case(form)
+    quoted = quote(data, safe="")
+    if quoted != value:
+        slashed = quoted.replace("%2F", "/")
+        javascript = quoted
+        for code, character in _JAVASCRIPT.items():
+            javascript = javascript.replace(code, character)
+        for form in (quoted, slashed, quoted.replace("%20", "+"), javascript):
+            yield form
+            yield _CODE.sub(lambda code: code[0].lower(), form)  # some write %2F, some %2f
     for core in _base64_cores(data):
         if len(core) >= _SHORTEST_PART:
             yield core
             yield core.replace("+", "-").replace("/", "_")
 
 
-def _lower_case(quoted: str) -> str:
-    """Some write %2F, some %2f."""
-    head, *rest = quoted.split("%")
-    return "%".join([head, *(part[:2].lower() + part[2:] for part in rest)])
+def _within(forms: list[str]) -> list[int]:
+    """For each of the sorted forms the index of the longest other one that begins it; -1 if none.
+
+    A form that begins a text stands before it in this order, and begins whatever stands between.
+    """
+    links: list[int] = []
+    for index, form in enumerate(forms):
+        link = index - 1
+        while link >= 0 and not form.startswith(forms[link]):
+            link = links[link]
+        links.append(link)
+    return links
 
 
 def _base64_cores(data: bytes) -> Iterator[str]:

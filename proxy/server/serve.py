@@ -259,8 +259,8 @@ class Server:
 
     def _planned(self, plan: Plan) -> None:
         self._doorkeeper.given(plan.session_keys)
-        self._upstream_log.arm(plan.secrets)
-        self._log.mask = Redactor(plan.secrets | self._own_secrets)
+        self._log.mask = mask = Redactor(plan.secrets | self._own_secrets)
+        self._upstream_log.arm(mask)
 
     def _facts(self) -> dict[str, object]:
         """What the log tells with each change of the state: times in seconds, never a value."""

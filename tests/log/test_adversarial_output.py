@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
+from proxy.lifecycle.redact import Redactor
 from proxy.log.upstreamlog import UpstreamLog
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ async def test_a_value_across_the_cut_of_a_long_line_is_masked(value: str, serve
 @pytest.mark.parametrize("size", range(1, 12))
 def test_pieces_of_any_size_cut_no_value(size: int, caplog: pytest.LogCaptureFixture) -> None:
     log = UpstreamLog()
-    log.arm(["abcab", "bcabcab", "z"])
+    log.arm(Redactor(["abcab", "bcabcab", "z"]))
     text = "xabcabcabcabzabcabxxbcabcabbcab"
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     with caplog.at_level("INFO", logger="upstream"):
@@ -63,11 +65,26 @@ def test_pieces_of_any_size_cut_no_value(size: int, caplog: pytest.LogCaptureFix
         assert sum(part.count(value) for part in parts) >= text.count(value)
 
 
+@pytest.mark.parametrize("before", range(8192 - 60, 8192))
+def test_an_encoded_value_across_the_cut_is_masked(
+    before: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask = Redactor(["a key/with:signs & blanks"])
+    log = UpstreamLog()
+    log.arm(mask)
+    line = "x" * before + quote("a key/with:signs & blanks", safe="") + "y" * 100
+    with caplog.at_level("INFO", logger="upstream"):
+        log("stdout", line[:8192], more=True)
+        log("stdout", line[8192:], more=False)
+    shown = "".join(mask(record.getMessage()) for record in caplog.records)
+    assert shown == "x" * before + "***" + "y" * 100
+
+
 def test_a_line_of_nothing_but_values_is_not_kept_for_ever(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = UpstreamLog()
-    log.arm(["aaaa"])
+    log.arm(Redactor(["aaaa"]))
     with caplog.at_level("INFO", logger="upstream"):
         for _ in range(50):
             log("stdout", "a" * 8192, more=True)

@@ -85,6 +85,24 @@ def test_no_value_survives_the_redactor(values: list[str], words: list[str]) -> 
     assert not any(value in rest for value in values for rest in masked.split(MASK))
 
 
+WORDS = st.text("abcde", min_size=4, max_size=9)
+
+
+@given(st.lists(WORDS), st.lists(WORDS))
+def test_no_value_survives_among_many(values: list[str], words: list[str]) -> None:
+    """Many are found otherwise than few."""
+    others = [f"other-{number}" for number in range(300)]
+    text = "".join(words + values)
+    masked = Redactor(values + others)(text)
+    assert not any(value in rest for value in values for rest in masked.split(MASK))
+    assert masked == Redactor(values)(text)
+    assert Redactor(others)(text) == text
+
+
+def test_overlapping_values_leave_no_rest() -> None:
+    assert Redactor(["abcd", "cdefgh"])("xabcdefghx") == f"x{MASK}x"
+
+
 @pytest.fixture
 def root_logger() -> Iterator[None]:
     root = logging.getLogger()
