@@ -57,6 +57,15 @@ def test_the_settings_are_valid_and_deferred(overlay: str, tmp_path: Path) -> No
     assert settings(overlay, tmp_path).deferred_init
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_pod_becomes_another_users_in_a_container_that_was_somebodys(
+    overlay: str, tmp_path: Path
+) -> None:
+    """One that ends with its server is made anew; any other serves the same user again."""
+    in_one = len(containers(overlay)) == 1
+    assert settings(overlay, tmp_path).upstream.on_exit == ("exit" if in_one else "restart")
+
+
 @pytest.mark.parametrize("overlay", DEPLOYMENTS)
 def test_selectors_find_the_pods_they_are_meant_for(overlay: str) -> None:
     labels = pod_template(overlay)["metadata"]["labels"].items()
