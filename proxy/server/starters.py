@@ -39,9 +39,10 @@ def make_starter(
     `on_leaving` is called when the upstream's own container was told to end.
     """
     if upstream.activation == "signal":
+        from proxy.activation.signalled.delivery import Delivery  # noqa: PLC0415
         from proxy.activation.signalled.signals import SignalStarter  # noqa: PLC0415
 
-        return SignalStarter(upstream, SharedFiles())
+        return SignalStarter(upstream, Delivery(upstream.run_dir or "", SharedFiles()))
     if upstream.activation == "forward":
         from proxy.activation.forward import ForwardStarter  # noqa: PLC0415
         from proxy.activation.owninit import OwnInit  # noqa: PLC0415

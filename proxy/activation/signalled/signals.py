@@ -1,4 +1,4 @@
-"""Activates an upstream that runs by itself: writes its files, then signals it.
+"""Activates an upstream that runs by itself: delivers files to it, then signals it.
 
 For containers that share a volume and a process namespace with the proxy. The upstream (or the
 shell that becomes it) finds `<run_dir>/environment` and the plan's other files; that one is the
@@ -8,22 +8,18 @@ last to be written. What it is told, and how it is known, are `upstream.signal`.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import hashlib
 import logging
 import signal
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from proxy.activation.signalled.shellfile import shell_file
 from proxy.activation.signalled.target import Target
 from proxy.activation.starter import Exit, Started
 from proxy.errors import ActivationError
-from proxy.lifecycle.plan import PlannedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from proxy.activation.signalled.delivery import Delivery
     from proxy.activation.signalled.target import Held
     from proxy.activation.starter import Found
     from proxy.lifecycle.plan import Plan
@@ -31,39 +27,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT: Final = "environment"
 _POLL: Final = 0.02  # seconds between looks for a process that is to appear
 _WHY_COLD: Final = "it is activated by files and a signal"
-_UNKNOWN: Final = b"what an earlier proxy delivered"  # in the place of a digest, and equal to none
-
-
-class PlanFiles(Protocol):
-    """Writes files, all or none, and undoes them. Raises `ActivationError`."""
-
-    def write(self, files: list[PlannedFile], run_dir: str) -> None: ...
-
-    def undo(self) -> None: ...
-
-    def clear(self, run_dir: str) -> None:
-        """Undo what a proxy that was killed has left."""
 
 
 class SignalStarter:
     """The `Starter` for `upstream.activation: signal`."""
 
-    def __init__(self, upstream: UpstreamSettings, files: PlanFiles) -> None:
+    def __init__(self, upstream: UpstreamSettings, delivery: Delivery) -> None:
         loop = asyncio.get_running_loop()
         told = upstream.signal
         self._target = Target(told.pidfile, told.process)
         self._signal = signal.Signals[told.signal] if told.signal is not None else None
         self._restarts = told.restarts
         self._grace = upstream.stop_grace
-        self._run_dir = upstream.run_dir or ""
-        self._files = files
+        self._delivery = delivery
         self._held: Held | None = None
-        self._delivered: bytes | None = None  # digest of what a process may have read
-        # The same when none was seen that could be ended: somebody may run with it, or soon will.
-        self._unseen: bytes | None = None
         self._hurry = asyncio.Event()
         self.found: Found | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
@@ -74,10 +53,7 @@ class SignalStarter:
 
     async def open(self) -> None:
         """Undo what a predecessor that was killed has left behind."""
-        if Path(self._run_dir, ENVIRONMENT).exists():  # noqa: ASYNC240  before anything is served
-            logger.warning("undoing what an earlier proxy delivered")
-            self._delivered = _UNKNOWN
-            self._files.clear(self._run_dir)
+        if self._delivery.recover():
             await self.stop()
         if not self.warmed.done():
             self.warmed.set_result(_WHY_COLD)
@@ -87,17 +63,11 @@ class SignalStarter:
 
     async def start(self, plan: Plan) -> Started:
         """Write, signal, and find who took it. Waits for a process that is not there yet."""
-        environment = PlannedFile(
-            str(Path(plan.run_dir, ENVIRONMENT)), shell_file(plan), 0o600, None
-        )
-        digest = _digest([*plan.files, environment])
-        await self._end_unseen(digest)
+        if self._delivery.may_be_known(plan):
+            await self._end_unseen(plan)
         before = await self._appears(lambda _held: True) if self._signal is not None else None
         try:
-            # The base files of the other container cannot be read from here.
-            files = [dataclasses.replace(file, base_file=None) for file in plan.files]
-            self._delivered = digest
-            self._files.write([*files, environment], plan.run_dir)
+            self._delivery.write(plan)
             if before is not None and self._signal is not None:
                 before.signal(self._signal)
                 logger.info(
@@ -135,12 +105,8 @@ class SignalStarter:
     async def stop(self) -> None:
         """Undo the files, then end the process that has read them."""
         held, self._held = self._held, None
-        delivered, self._delivered = self._delivered, None
-        if delivered is None:
-            return
-        self._unseen = delivered
-        self._files.undo()  # first: whoever takes its place must not find them
-        await self._end(held or self._look())
+        if self._delivery.undo():  # first: whoever takes its place must not find the files
+            await self._end(held or self._look())
 
     def _look(self) -> Held | None:
         found = self._target.find() if self._target.named else None
@@ -152,14 +118,12 @@ class SignalStarter:
             await held.end(0 if self._hurry.is_set() else self._grace)
             held.close()
             if held.ended.done():
-                self._unseen = None
+                self._delivery.forget()
 
-    async def _end_unseen(self, digest: bytes) -> None:
+    async def _end_unseen(self, plan: Plan) -> None:
         """Nobody who runs with one user's delivery may be taken for the next one's upstream."""
-        if self._unseen in {None, digest}:
-            return
         await self._end(self._look())
-        if self._unseen is not None:
+        if self._delivery.may_be_known(plan):
             raise ActivationError(
                 "cannot start: a process that was not seen may have read what an earlier init"
                 " delivered; replace the pod, or send that init again"
@@ -176,14 +140,6 @@ class SignalStarter:
     def owned_pids(self) -> frozenset[int]:
         """No child of the proxy's is waited for here."""
         return frozenset()
-
-
-def _digest(files: Iterable[PlannedFile]) -> bytes:
-    told = hashlib.sha256()
-    for file in files:
-        for part in (file.path.encode(errors="surrogateescape"), file.content):
-            told.update(b"%d:" % len(part) + part)
-    return told.digest()
 
 
 def _report(exited: asyncio.Future[Exit]) -> None:
