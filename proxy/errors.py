@@ -6,7 +6,16 @@ fit to be shown to the caller (no secret value, the cause named).
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import ClassVar
+
+
+def cause_of(error: OSError) -> str:
+    """Why, in the kernel's words: asyncio and aiohttp put the address into theirs."""
+    if error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 class ProxyError(Exception):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from proxy.errors import ActivationError
+from proxy.errors import ActivationError, cause_of
 
 if TYPE_CHECKING:
     from proxy.settings import ServerUrl
@@ -64,7 +64,8 @@ class OwnInit:
                         f"the upstream's own init answered {answer.status}: {text}"
                     )
         except (aiohttp.ClientError, OSError) as error:
-            raise ActivationError(f"cannot reach the upstream's own init: {error}") from None
+            cause = cause_of(error) if isinstance(error, OSError) else "no HTTP answer"
+            raise ActivationError(f"cannot reach the upstream's own init: {cause}") from None
 
     async def close(self) -> None:
         if self._session is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import uuid
 from contextlib import aclosing, asynccontextmanager
@@ -25,6 +24,7 @@ from proxy.client.answers import (
     read,
 )
 from proxy.client.events import EventReader
+from proxy.errors import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -234,12 +234,17 @@ class InitClient:
                 headers=own | dict(headers or {}), allow_redirects=False,
             ) as answer:  # fmt: skip
                 yield answer
+        except aiohttp.ClientSSLError as error:
+            why = "it speaks no TLS, or its certificate is not trusted here"
+            raise UnreachableError(f"cannot connect to {self.url}: {why}") from error
         except aiohttp.ClientConnectorError as error:
-            raise UnreachableError(f"cannot connect to {self.url}: {_cause(error)}") from error
+            cause = cause_of(error.os_error)
+            raise UnreachableError(f"cannot connect to {self.url}: {cause}") from error
         except TimeoutError as error:
             raise UnreachableError(f"{self.url} did not answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise LostError(f"lost {self.url} before it answered: {error}") from error
+            cause = cause_of(error) if isinstance(error, OSError) else "no HTTP answer"
+            raise LostError(f"lost {self.url} before it answered: {cause}") from error
 
     def __repr__(self) -> str:
         return f"<InitClient {self.url}>"
@@ -262,14 +267,6 @@ def _split(url: str) -> tuple[str, str | None]:
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ClientError(f"cannot use the URL {url!r}: must not have a path, query or fragment")
     return f"{parts.scheme}://{parts.netloc}", None
-
-
-def _cause(error: aiohttp.ClientConnectorError) -> str:
-    number = error.os_error.errno
-    if number is not None and number > 0:
-        # asyncio's own text repeats the address.
-        return os.strerror(number)
-    return error.os_error.strerror or str(error.os_error)
 
 
 def _content(body: Mapping[str, Any] | None) -> bytes:

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from proxy.demo.application import CLOSE_TIMEOUT, AgentServer
 from proxy.demo.config import Config, ConfigError
+from proxy.errors import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int, unix: str | None)
         await site.start()
     except OSError as error:
         place = f"unix:{unix}" if unix else f"{host}:{port}"
-        raise StartError(f"cannot listen on {place}: {error.strerror}") from None
+        raise StartError(f"cannot listen on {place}: {cause_of(error)}") from None
     return f"unix:{unix}" if unix else "{}:{}".format(*runner.addresses[0][:2])
 
 

@@ -172,6 +172,10 @@ _EXPECTED: Final = {
 }
 
 
+# Faults that are found here, with texts of our own.
+_OURS: Final = frozenset({"blank", "env_name"})
+
+
 def _fault(error: ErrorDetails) -> str:
     path = error["loc"]
     if error["type"] == "env_name":  # ends with pydantic's mark for "the key, not the value"
@@ -188,7 +192,7 @@ def _fault(error: ErrorDetails) -> str:
         return f"{where}: must have at most {error['ctx']['max_length']} items"
     if error["type"] == "missing":
         return f"{where}: is missing"
-    return f"{where}: {error['msg']}"
+    return f"{where}: {error['msg'] if error['type'] in _OURS else 'cannot be used'}"
 
 
 class InitStatus(BaseModel):

@@ -7,6 +7,7 @@ with the place, and without quoting a value: it may be a credential.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -73,6 +74,8 @@ def _without_strings(body: bytes) -> bytes:
 def _loads(body: bytes) -> Any:
     if not body.strip():
         raise _NotJsonError("the body is empty; send {} for a request without fields")
+    if body.startswith(codecs.BOM_UTF8):
+        raise _NotJsonError("the body begins with a byte order mark")
     try:
         return json.loads(
             body.decode(),
@@ -84,19 +87,13 @@ def _loads(body: bytes) -> Any:
         raise _NotJsonError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise _NotJsonError(f"not JSON at {where}: {_reason(error)}") from None
+        raise _NotJsonError(f"not JSON at {where}") from None
     except RecursionError:
         raise _NotJsonError(f"nested deeper than {MAX_DEPTH} levels") from None
     except _NotJsonError:
         raise
     except ValueError:  # int() refuses thousands of digits
         raise _NotJsonError("a number has too many digits") from None
-
-
-def _reason(error: json.JSONDecodeError) -> str:
-    # The only messages of json's with more than a reason: one quotes, one advises Python code.
-    reason = error.msg.partition(" (")[0].partition(": ")[0].removesuffix(" at")
-    return reason[:1].lower() + reason[1:]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

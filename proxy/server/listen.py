@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, cause_of
 from proxy.settings import UnixAddress
 
 if TYPE_CHECKING:
@@ -59,11 +59,7 @@ def open_listener(address: TcpAddress | UnixAddress) -> socket.socket:
             return _unix(address.path)
         return _tcp(address)
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno is not None and error.errno in errno.errorcode:
-            # The kernel's words; `create_server` adds the address once more.
-            reason = os.strerror(error.errno)
-        raise ProxyError(f"cannot listen on {address}: {reason}") from error
+        raise ProxyError(f"cannot listen on {address}: {cause_of(error)}") from error
 
 
 def bound_address(sock: socket.socket) -> str:

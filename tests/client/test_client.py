@@ -117,6 +117,12 @@ async def test_nobody_there(nobody: str, tmp_path: Path) -> None:
                 await client.status()
 
 
+async def test_a_server_without_tls(server: Scripted) -> None:
+    async with InitClient(server.url.replace("http://", "https://")) as client:
+        with pytest.raises(UnreachableError, match="it speaks no TLS, or its certificate"):
+            await client.status()
+
+
 async def test_a_connection_that_ends_before_the_answer_is_no_success() -> None:
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"state": "ready"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,9 @@ def faults_of(content: str | bytes, directory: Path) -> list[str]:
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(SettingsError) as caught:
         load_settings(file, {})
-    return [fault.replace(str(file), "FILE") for fault in caught.value.faults]
+    faults = [fault.replace(str(file), "FILE") for fault in caught.value.faults]
+    # In which column it gives up is the parser's affair.
+    return [re.sub(r"^(FILE:\d+):\d+:", r"\1:", fault) for fault in faults]
 
 
 ONE_FAULT = [
@@ -157,15 +160,19 @@ ONE_FAULT = [
     ("- a", "FILE:1: must be a mapping of keys to values"),
     ("just text", "FILE:1: must be a mapping"),
     ("log: {}\n---\nlog: {}", "FILE:2: a second document begins; settings are one"),
-    ("log: x: y", "FILE:1:7: mapping values are not allowed"),
-    ("log:\n\tlevel: x", "FILE:2:1: a tab stands where only spaces may; indent with spaces"),
-    ("log: [\n  `x]", "FILE:2:3: while scanning for the next token, found character"),
-    ("log: \x07", "FILE:1: "),
+    ("log: x: y", "FILE:1: a colon stands where no key can; check the indentation, or write"),
+    ("log:\n\tlevel: x", "FILE:2: a tab stands where only spaces may; indent with spaces"),
+    ("é: ü\r\n\té: x", "FILE:2: a tab stands where only spaces may; indent with spaces"),
+    ("log: [\n  `x]", "FILE:2: a text cannot begin with this character; write it in quotes"),
+    ("log: \n  'x", "FILE:2: is not YAML: "),
+    ('log: "\\xg"', "FILE:1: is not YAML: "),
+    ("log: \x07", "FILE:1: has a control character"),
     ("log: *a", "FILE:1: no anchor 'a'"),
     ("log: &a {level: *a}", "FILE:1: no anchor 'a' was completed before"),
     ("log: !!python/object:os.system x", "log: the tag 'tag:yaml.org,2002:python/object:os.sys"),
     ("log: {<<: 3}", "log['<<']: must be a mapping, or a list of mappings"),
     ("log: " + "[" * 100_000, "FILE:1: is nested deeper than 32 levels"),
+    ("log: " + "[" * 33 + "]" * 33, "FILE:1: is nested deeper than 32 levels"),
     ("log:\n" + "- " * 1000, "FILE:2: is nested deeper than 32 levels"),
     ("x: [" + "1," * 60_000 + "]", "FILE:1: has more than 50000 values"),
     (b"log: \xff", "FILE:1: is not UTF-8"),
@@ -276,7 +283,8 @@ def test_a_word_that_only_older_yaml_reads_as_something_else_is_text(
 
 
 @pytest.mark.parametrize(
-    ("name", "cause"), [("gone.yaml", "No such file"), ("", "Is a directory"), ("x\0", "null byte")]
+    ("name", "cause"),
+    [("gone.yaml", "No such file"), ("", "Is a directory"), ("x\0", "no file has such a name")],
 )
 def test_a_file_that_cannot_be_read(name: str, cause: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import SettingsError
 from proxy.settings import Settings, load_settings
+from proxy.settings.reading.faults import UNFORESEEN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def settings_or_faults(file: Path | None, environ: dict[str, str]) -> None:
         assert isinstance(found, Settings)
         return
     assert faults
-    assert all(fault.isprintable() for fault in faults)
+    assert all(fault.isprintable() and UNFORESEEN not in fault for fault in faults)
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def test_a_misspelt_variable_is_a_fault_with_the_right_spelling(name: str, meant
         (
             {"PROXY_UPSTREAM__COMMAND": "python -m x"},
             (
-                "PROXY_UPSTREAM__COMMAND: is not JSON: Expecting value at character 1; lists and "
+                "PROXY_UPSTREAM__COMMAND: is not JSON at character 1; lists and "
                 'mappings are given as JSON: ["a", "b"], {"A": "b"}'
             ),
         ),
@@ -187,6 +187,7 @@ def test_a_misspelt_variable_is_a_fault_with_the_right_spelling(name: str, meant
         ({"PROXY_UPSTREAM__COMMAND": '["a", 5]'}, "PROXY_UPSTREAM__COMMAND[1]: must be text"),
         ({"OH_DEFERRED_INIT": "maybe"}, "OH_DEFERRED_INIT: must be true or false, not 'maybe'"),
         ({"PROXY_INIT__TIMEOUT": "soon"}, "PROXY_INIT__TIMEOUT: must be a number, not 'soon'"),
+        ({"OH_DEFERRED_INIT": "\udcff"}, "OH_DEFERRED_INIT: must be valid UTF-8"),
         ({"OH_SECRET_KEY": "s3cret\n"}, "OH_SECRET_KEY: has white space around it"),
         (
             {"PROXY_UPSTREAM__CWD": "\udcff"},

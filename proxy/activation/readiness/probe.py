@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from proxy.activation.readiness.door import Door
-from proxy.errors import ActivationError
+from proxy.errors import ActivationError, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -107,9 +107,9 @@ class Probe:
         except TimeoutError:
             return f"{self._url} did not answer within {total} s"
         except OSError as error:
-            # Also aiohttp's errors of connecting, whose own text is no help to anybody.
+            # Also aiohttp's errors of connecting.
             self._refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
-            return f"cannot reach {self._url}: {error.strerror or type(error).__name__}"
+            return f"cannot reach {self._url}: {cause_of(error)}"
         except (aiohttp.ClientError, ValueError) as error:
             # Their texts quote what was answered, and this one is told to everybody.
             return f"cannot reach {self._url}: no HTTP answer ({type(error).__name__})"

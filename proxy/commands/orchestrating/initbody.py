@@ -116,10 +116,11 @@ def _body(file: str | None, faults: list[str]) -> dict[str, Any]:
     except SettingsError as error:
         faults += error.faults
     except json.JSONDecodeError as error:
-        faults.append(f"--body: {where}:{error.lineno}:{error.colno}: {error.msg}")
-    except (ValueError, RecursionError) as error:
-        deep = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        faults.append(f"--body: {where}: {deep}")
+        faults.append(f"--body: {where}:{error.lineno}:{error.colno}: is not JSON")
+    except _RepeatedNameError as error:
+        faults.append(f"--body: {where}: {error}")
+    except (ValueError, RecursionError):
+        faults.append(f"--body: {where}: is nested too deeply, or has too long a number")
     else:
         if isinstance(found, dict):
             return found
@@ -127,11 +128,16 @@ def _body(file: str | None, faults: list[str]) -> dict[str, Any]:
     return {}
 
 
+class _RepeatedNameError(ValueError):
+    pass
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"has the key {next(n for n in names if names.count(n) > 1)!r} twice")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RepeatedNameError(f"has the key {twice!r} twice")
     return found
 
 
@@ -183,5 +189,5 @@ def read_bounded(file: str, option: str) -> str:
     except UnicodeDecodeError:
         raise SettingsError([f"{option}: {where} is not UTF-8"]) from None
     except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) else str(error)
+        cause = error.strerror if isinstance(error, OSError) else "no file has such a name"
         raise SettingsError([f"{option}: cannot read {where}: {cause}"]) from None

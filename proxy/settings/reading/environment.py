@@ -91,7 +91,7 @@ def _read(text: str, annotation: Any) -> tuple[Any, str | None]:
     except _RepeatedKeyError as error:
         return None, str(error)
     except json.JSONDecodeError as error:
-        return None, f"is not JSON: {error.msg} at character {error.pos + 1}"
+        return None, f"is not JSON at character {error.pos + 1}"
     except (ValueError, RecursionError):
         return None, "is not JSON that can be read: too deep, or too long a number"
 

@@ -9,6 +9,7 @@ those of YAML 1.2's core schema; besides, a number with a leading zero is text.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path as FilePath
 
+    from yaml import MarkedYAMLError
+
 # More than any settings need; the bound is against a wrong file, such as a disk image or a log.
 _MOST_BYTES: Final = 1_048_576
 _DEEPEST: Final = 32
 _MOST_NODES: Final = 50_000
+
+_TOO_DEEP: Final = f"is nested deeper than {_DEEPEST} levels"
+
+# What stands where the parser gives up is most often one of these.
+_SLIPS: Final = {
+    "\t": "a tab stands where only spaces may; indent with spaces",
+    ":": "a colon stands where no key can; check the indentation, or write the text in quotes",
+} | dict.fromkeys("`@%", "a text cannot begin with this character; write it in quotes")
 
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL: Final = {"true": True, "True": True, "TRUE": True} | {
@@ -62,24 +73,29 @@ def read_yaml(file: FilePath) -> Document:
         return _Builder(yaml.parse(text, loader)).document()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise UnreadableError(f"{file}:{line}: {error.reason}") from None
+        problem = "has a control character, or another that YAML does not allow"
+        raise UnreadableError(f"{file}:{line}: {problem}") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        parts = [part for part in (error.context, error.problem) if part]
-        if mark and _at(text, mark.line, mark.column) == "\t":
-            parts = ["a tab stands where only spaces may; indent with spaces"]
-        raise UnreadableError(f"{file}{place}: {', '.join(parts)}") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise UnreadableError(f"{file}: {error}") from None
+        raise UnreadableError(f"{file}{_said(error, text)}") from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise UnreadableError(f"{file}: is not YAML") from None
     except _UnusableError as error:
         raise UnreadableError(f"{file}:{error.line}: {error}") from None
 
 
-def _at(text: str, line: int, column: int) -> str:
-    """The character there; nothing past the end."""
-    lines = text.splitlines()
-    return lines[line][column : column + 1] if line < len(lines) else ""
+def _said(error: MarkedYAMLError, text: str) -> str:
+    """Place and problem, in our words as far as the place tells it; else in the parser's."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return ": is not YAML"
+    # The parser has a limit too, and reads ahead of us. Brackets in quotes are counted as well:
+    # something is wrong with the file in any case.
+    seen = Counter(text[: mark.index])
+    if seen["["] + seen["{"] - seen["]"] - seen["}"] > _DEEPEST:
+        return f":{mark.line + 1}: {_TOO_DEEP}"
+    slip = _SLIPS.get(text[mark.index : mark.index + 1])
+    words = ", ".join(part for part in (error.context, error.problem) if part)
+    return f":{mark.line + 1}:{mark.column + 1}: {slip or f'is not YAML: {words}'}"
 
 
 def _read_text(file: FilePath) -> str:
@@ -87,7 +103,7 @@ def _read_text(file: FilePath) -> str:
         with file.open("rb") as opened:
             content = opened.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) else str(error)
+        cause = error.strerror if isinstance(error, OSError) else "no file has such a name"
         raise UnreadableError(f"{file}: cannot be read: {cause}") from None
     if len(content) > _MOST_BYTES:
         raise UnreadableError(f"{file}: is larger than {_MOST_BYTES} bytes")
@@ -133,7 +149,7 @@ class _Builder:
 
     def _node(self, event: Any, path: Path) -> Any:
         if len(path) > _DEEPEST:
-            raise _UnusableError(f"is nested deeper than {_DEEPEST} levels", _line(event))
+            raise _UnusableError(_TOO_DEEP, _line(event))
         kind = type(event).__name__
         if kind == "AliasEvent":
             return self._alias(event)
