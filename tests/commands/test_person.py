@@ -91,11 +91,24 @@ async def test_a_lost_answer_is_told_and_asked_for_again(serve: Serve) -> None:
     assert (await proxy.get("/api/init?details=true"))[1]["attempt"] == 1
 
 
-async def test_progress_names_the_phases(serve: Serve) -> None:
-    proxy = await serve()
-    done = await command("init", "--url", proxy.url, env=WITH_KEY)
-    assert "initializing: start (starting the server)" in done.err
-    assert "initializing: probe (waiting until it is ready)" in done.err
+async def test_progress_names_the_phases() -> None:
+    async with scripted() as server:
+        server.let_go.clear()
+        process = await spawn("init", "--url", server.url)
+        assert process.stderr is not None
+        # The next phase begins when the one before has been told.
+        for phase in ("start (starting the server)", "probe (waiting until it is ready)"):
+            line = b""
+            async with asyncio.timeout(30):
+                await server.asked.wait()
+                server.status = {"state": "initializing", "error": None, "phase": phase.split()[0]}
+                while f"initializing: {phase}" not in line.decode():
+                    line = await process.stderr.readline()
+                    assert line, "it has ended without a word of it"
+        server.let_go.set()
+        async with asyncio.timeout(30):
+            out, _ = await process.communicate()
+    assert (process.returncode, json.loads(out)["state"]) == (0, "ready")
 
 
 async def test_a_watch_is_told_by_the_proxy_and_ends_with_it(serve: Serve) -> None:
