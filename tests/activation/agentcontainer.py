@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness import ROOT, clean_environment
@@ -15,7 +18,18 @@ from tests.launcher.launching import alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
+
+
+_KEPT = tempfile.TemporaryDirectory(prefix="launcher-")
+
+
+@functools.cache
+def installed() -> Path:
+    """The launcher's file, which is the same for everybody."""
+    place = Path(_KEPT.name, "launcher.pyz")
+    install = [sys.executable, "-m", "proxy", "install-launcher", str(place)]
+    subprocess.run(install, check=True, cwd=ROOT, env=clean_environment())
+    return place
 
 
 class AgentContainer:
@@ -23,9 +37,7 @@ class AgentContainer:
 
     def __init__(self, directory: Path) -> None:
         self.socket = directory / "launcher.sock"
-        self.zipapp = directory / "launcher.pyz"
-        install = [sys.executable, "-m", "proxy", "install-launcher", str(self.zipapp)]
-        subprocess.run(install, check=True, cwd=ROOT, env=clean_environment())
+        self.zipapp = installed()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

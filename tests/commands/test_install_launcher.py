@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.activation.agentcontainer import AgentContainer
+from tests.activation.agentcontainer import AgentContainer, installed
 from tests.harness import ROOT
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_the_zipapp_is_the_same_every_time_and_says_how_it_is_used(tmp_path: Path) -> None:
-    one, other = AgentContainer(tmp_path).zipapp, tmp_path / "other.pyz"
+    one, other = installed(), tmp_path / "other.pyz"
     subprocess.run(
         [sys.executable, "-m", "proxy", "install-launcher", str(other)], check=True, cwd=ROOT
     )
