@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts so what it runs in the background, and whoever a test interrupts inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Tests that need more than this package and a shell: they run where `-m` names them.
+_ELSEWHERE = {"browser", "containers", "deploy", "fuzz", "node", "real"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unnamed = _ELSEWHERE - set(re.findall(r"\w+", config.option.markexpr))
+    left = [item for item in items if unnamed & {mark.name for mark in item.iter_markers()}]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n logical` and `-n auto`: two more than processors, since most tests wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture

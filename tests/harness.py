@@ -24,7 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "tests" / "upstreams" / "echo.py"
 KEY = "bootstrap-key-of-the-pool"
 
-_BYTECODE = tempfile.TemporaryDirectory(prefix="bytecode-")
+# For every process of this run, those that other workers start as well: xdist's inherit it.
+_BYTECODE_NAME = "BYTECODE_OF_THIS_RUN"
+if _BYTECODE_NAME not in os.environ:
+    _BYTECODE = tempfile.TemporaryDirectory(prefix="bytecode-")
+    os.environ[_BYTECODE_NAME] = _BYTECODE.name
 
 # Settings of the proxy that are also variables of the test's own environment.
 _OWN = ("OH_", "PROXY_")
@@ -35,7 +39,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     # Each of the many proxies would compile every module again where no bytecode is kept.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return kept | {"PYTHONPYCACHEPREFIX": _BYTECODE.name} | extra
+    return kept | {"PYTHONPYCACHEPREFIX": os.environ[_BYTECODE_NAME]} | extra
 
 
 class ProxyProcess:
@@ -106,7 +110,7 @@ class ProxyProcess:
                 if self._reader is not None and self._reader.done():
                     raise AssertionError(f"the proxy ended without it; its log:\n{self.text}")
                 try:
-                    await asyncio.wait_for(self._changed.wait(), 20)
+                    await asyncio.wait_for(self._changed.wait(), 60)
                 except TimeoutError:
                     raise AssertionError(f"not logged; the log:\n{self.text}") from None
 
@@ -130,13 +134,13 @@ class ProxyProcess:
 
     async def until(self, state: str) -> None:
         """Wait for a state; polls, since not every test waits for a change that is logged."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.state() != state:
                 await asyncio.sleep(0.01)
 
     async def ended(self) -> int:
         """The exit code, once the proxy has ended by itself and its log is read."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             code = await self.process.wait()
             if self._reader is not None:
                 await self._reader
@@ -170,7 +174,7 @@ def echo_settings(directory: Path, **upstream: Any) -> dict[str, Any]:
     return {
         "deferred_init": True,
         "listen": {"address": "127.0.0.1:0", "admin": None},
-        "init": {"key": KEY, "timeout": 20},
+        "init": {"key": KEY, "timeout": 60},
         "upstream": {
             "url": f"http+unix://{path}",
             "command": [sys.executable, str(ECHO), "--unix", str(path)],

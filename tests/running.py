@@ -38,7 +38,7 @@ def pid_alive(pid: int) -> bool:
 
 
 async def until_dead(pid: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while pid_alive(pid):
             await asyncio.sleep(0.01)
 
@@ -63,7 +63,7 @@ def descendants_of(pid: int) -> list[int]:
 
 
 async def launcher_of(proxy: ProxyProcess) -> int:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := children_of(proxy.process.pid)):
             await asyncio.sleep(0.01)
     return found[0]

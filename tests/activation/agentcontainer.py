@@ -60,7 +60,7 @@ class AgentContainer:
 
     async def ended(self) -> int:
         assert self.process is not None
-        return await asyncio.to_thread(self.process.wait, 30)
+        return await asyncio.to_thread(self.process.wait, 60)
 
 
 @asynccontextmanager

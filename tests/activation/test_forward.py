@@ -53,7 +53,7 @@ def settings(port: int, key: str = OWN_KEY, **upstream: Any) -> dict[str, Any]:
     return {
         "deferred_init": True,
         "listen": {"address": "127.0.0.1:0", "admin": None},
-        "init": {"key": KEY, "timeout": 20},
+        "init": {"key": KEY, "timeout": 60},
         "upstream": {
             "url": f"http://127.0.0.1:{port}",
             "activation": "forward",

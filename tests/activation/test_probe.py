@@ -61,7 +61,7 @@ async def test_an_upstream_that_begins_to_listen_is_not_left_waiting_for_the_int
     waiting = asyncio.create_task(probe.wait(exited))
     await _failed_once(probe)
     await web.SockSite(runner, bound).start()
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)
     await runner.cleanup()
 
 

@@ -148,7 +148,7 @@ async def test_a_proxy_killed_while_it_activates_comes_back_to_a_pod_that_can_be
 ) -> None:
     async with container(tmp_path):
         chosen = settings(tmp_path)
-        chosen["init"]["timeout"] = 1
+        chosen["init"]["timeout"] = 3
         proxy = await serve(chosen)
         posted = asyncio.create_task(proxy.init({"env": {"ECHO_NEVER_READY": "1"}}))
         await proxy.until("initializing")

@@ -55,7 +55,7 @@ class Container:
             await asyncio.wait({self._task})
 
     async def starts(self, number: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.pids) < number:
                 await asyncio.sleep(0.01)
 
@@ -243,7 +243,7 @@ async def test_a_process_that_was_never_seen_does_not_become_another_users(
     process = await asyncio.create_subprocess_exec("sh", "-c", SLOW, "-", file, go, *upstream)
     first, second = ({"env": {"USER_OF_IT": name}} for name in ("first", "second"))
     chosen = settings(tmp_path, process=None)
-    chosen["init"]["timeout"] = 1
+    chosen["init"]["timeout"] = 3
     try:
         proxy = await serve(chosen)
         assert (await proxy.init(first))[0] == 504

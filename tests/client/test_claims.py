@@ -109,7 +109,7 @@ async def test_a_claim_ends_when_its_time_is_up() -> None:
     async with scripted() as server:
         async with forwarder(server.url, cuts=10**6) as between, InitClient(between.url) as client:
             with pytest.raises(LostError):
-                await client.claim(BODY, timeout=0.2)
+                await client.claim(BODY, timeout=1)
         server.let_go.clear()
         async with InitClient(server.url) as client:
             with pytest.raises(UnreachableError, match="did not answer in time"):
@@ -119,7 +119,7 @@ async def test_a_claim_ends_when_its_time_is_up() -> None:
 async def test_waiting_on_the_proxy_takes_one_request(serve: Serve) -> None:
     proxy = await serve()
     async with forwarder(proxy.url, cuts=0) as between, InitClient(between.url, KEY) as client:
-        waiting = asyncio.create_task(client.wait_for("ready", timeout=30, interval=0.001))
+        waiting = asyncio.create_task(client.wait_for("ready", timeout=60, interval=0.001))
         while not between.connections:
             await asyncio.sleep(0.001)
         async with InitClient(proxy.url, KEY) as other:

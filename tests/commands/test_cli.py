@@ -13,7 +13,7 @@ from tests.harness import ROOT, clean_environment
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "proxy", *arguments],
-        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False, timeout=30,
+        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_listener_that_is_taken_exits_with_1_and_names_it() -> None:
         env = clean_environment(PROXY_LISTEN__ADDRESS=f"127.0.0.1:{port}")
         answer = subprocess.run(
             [sys.executable, "-m", "proxy", "serve", "--", "sleep", "60"],
-            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30,
+            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
     assert answer.returncode == 1
     assert f'"cannot listen on 127.0.0.1:{port}: Address already in use"' in answer.stderr

@@ -42,7 +42,7 @@ async def command(
     process = await spawn(*arguments, env=env)
     given = stdin.encode() if isinstance(stdin, str) else stdin
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             out, err = await process.communicate(given)
     except TimeoutError:
         process.kill()
@@ -126,7 +126,7 @@ async def test_progress_goes_to_stderr_and_the_status_to_stdout(server: Scripted
     server.let_go.clear()
     process = await spawn("init", "--url", server.url)
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await server.asked.wait()
         while b"initializing: start" not in (line := await process.stderr.readline()):
             assert line
@@ -155,7 +155,7 @@ async def test_an_impatient_or_interrupted_caller_says_so(server: Scripted) -> N
     assert late.err.startswith(f"error: {server.url} did not answer in time")
     server.asked.clear()
     process = await spawn("init", "-q", "--url", server.url)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await server.asked.wait()
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
@@ -231,11 +231,11 @@ async def test_watching_prints_each_change_until_the_proxy_is_gone() -> None:
     async with scripted() as server:
         process = await spawn("status", "--watch", "--details", "--url", server.url)
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert json.loads(await process.stdout.readline()) == server.status
             server.status = {"state": "initializing", "error": None, "phase": "probe"}
             assert json.loads(await process.stdout.readline()) == server.status
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
     assert err.startswith(b"error: ")
@@ -248,7 +248,7 @@ async def test_a_reader_that_has_seen_enough_ends_the_watch_quietly(server: Scri
         watch, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await process.stdout.readline()
         server.status = {"state": "ready", "error": None}
         out, err = await process.communicate()

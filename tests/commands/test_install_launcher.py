@@ -31,7 +31,7 @@ def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
     agent.socket.write_text("somebody's")
     agent.start()
     assert agent.process is not None
-    assert agent.process.wait(20) == 1
+    assert agent.process.wait(60) == 1
     assert agent.socket.read_text() == "somebody's"
 
 

@@ -99,14 +99,14 @@ async def test_progress_names_the_phases() -> None:
         # The next phase begins when the one before has been told.
         for phase in ("start (starting the server)", "probe (waiting until it is ready)"):
             line = b""
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await server.asked.wait()
                 server.status = {"state": "initializing", "error": None, "phase": phase.split()[0]}
                 while f"initializing: {phase}" not in line.decode():
                     line = await process.stderr.readline()
                     assert line, "it has ended without a word of it"
         server.let_go.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             out, _ = await process.communicate()
     assert (process.returncode, json.loads(out)["state"]) == (0, "ready")
 
@@ -115,7 +115,7 @@ async def test_a_watch_is_told_by_the_proxy_and_ends_with_it(serve: Serve) -> No
     proxy = await serve()
     process = await spawn("status", "--watch", "--url", proxy.url)
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert json.loads(await process.stdout.readline())["state"] == "dormant"
         await proxy.init()
         assert json.loads(await process.stdout.readline())["state"] == "initializing"
@@ -130,7 +130,7 @@ async def test_an_interrupted_person_is_told_how_to_ask_again() -> None:
     async with scripted() as server:
         server.let_go.clear()
         process = await spawn("init", "--claim", "mine", "--url", server.url)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await server.asked.wait()
             process.send_signal(2)
             _, err = await process.communicate()

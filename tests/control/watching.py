@@ -28,7 +28,7 @@ class Stream:
     async def event(self) -> dict[str, Any] | None:
         """The data of the next event, None when the stream has ended properly."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for raw in self.answer.content:
                 line = raw.decode().rstrip("\n")
                 if not line and "data" in fields:

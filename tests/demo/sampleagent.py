@@ -50,7 +50,7 @@ class Agent:
         return list(page["items"])
 
     async def until(self, ident: str, wanted: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await self.ask("GET", f"/api/conversations/{ident}"))[1][
                 "execution_status"
             ] != wanted:
@@ -59,7 +59,7 @@ class Agent:
     async def end(self, number: int = signal.SIGTERM) -> int:
         if self.process.returncode is None:
             self.process.send_signal(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert self.process.stderr is not None
             self.log += (await self.process.stderr.read()).decode()
             return await self.process.wait()
@@ -80,7 +80,7 @@ async def agent(directory: Path, **env: str) -> AsyncIterator[Agent]:
     async with aiohttp.ClientSession("http://agent", connector=connector) as session:
         server = Agent(process, session)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while "listening on" not in server.log:
                     line = await process.stderr.readline()
                     assert line, f"the agent ended: {server.log}"

@@ -123,7 +123,7 @@ async def test_a_server_that_cannot_start_says_why(
         sys.executable, "-m", "proxy.demo.agent", *(arguments or ["--port", "0"]),
         cwd=ROOT, env=clean_environment(**env), stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, log = await process.communicate()
     assert process.returncode == code
     assert fault in log.decode()
@@ -136,7 +136,7 @@ async def test_with_port_0_the_log_says_which(tmp_path: Path) -> None:
         cwd=ROOT, env=clean_environment(), stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         line = (await process.stderr.readline()).decode()
         address = line.split("listening on ")[1].split(",")[0]
         async with aiohttp.request("GET", f"http://{address}/health") as answer:

@@ -20,10 +20,10 @@ async def test_a_websocket_replays_and_follows(tmp_path: Path) -> None:
         await server.until(ident, "finished")
         path = f"/sockets/events/{ident}"
         async with server.session.ws_connect(path, headers=HEADERS) as socket:
-            received = [await socket.receive_json(timeout=20) for _ in range(6)]
+            received = [await socket.receive_json(timeout=60) for _ in range(6)]
             assert received == await server.events(ident)
             await socket.send_json({"role": "user", "content": "reverse xyz"})
-            received += [await socket.receive_json(timeout=20) for _ in range(6)]
+            received += [await socket.receive_json(timeout=60) for _ in range(6)]
             assert received == await server.events(ident)
             assert answer_of(received) == "reverse: zyx"
 
@@ -38,17 +38,17 @@ async def test_a_bad_frame_is_answered_and_the_socket_goes_on(tmp_path: Path) ->
                 ('{"content": 1}', 422, "content: must be"),
             ]:
                 await socket.send_str(frame)
-                event = await socket.receive_json(timeout=20)
+                event = await socket.receive_json(timeout=60)
                 assert (event["kind"], event["code"]) == ("ServerErrorEvent", code)
                 assert fault in event["detail"]
             await socket.send_json({"content": "still here"})
-            assert (await socket.receive_json(timeout=20))["kind"] == "MessageEvent"
+            assert (await socket.receive_json(timeout=60))["kind"] == "MessageEvent"
 
 
 async def read_stream(answer: aiohttp.ClientResponse, count: int) -> list[tuple[int, Any]]:
     """(id, event) of the next `count` server-sent events."""
     events: list[tuple[int, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(events) < count:
             block = (await answer.content.readuntil(b"\n\n")).decode()
             fields = dict(line.split(": ", 1) for line in block.strip().splitlines())
@@ -77,10 +77,10 @@ async def test_sigterm_closes_streams_and_sockets_properly(tmp_path: Path) -> No
         ident = await server.create("wait 50")
         path = f"/sockets/events/{ident}"
         socket = await server.session.ws_connect(path, headers=HEADERS)
-        await socket.receive_json(timeout=20)
+        await socket.receive_json(timeout=60)
         stream = await server.session.get(f"/api/conversations/{ident}/stream", headers=HEADERS)
         ending = asyncio.create_task(server.end())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await stream.content.read()  # a cut stream would raise
             while (frame := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
                 pass

@@ -30,7 +30,7 @@ async def start(directory: Path, **env: str) -> asyncio.subprocess.Process:
 
 
 async def finish(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(60):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
 
@@ -91,9 +91,11 @@ async def test_a_signal_ends_the_tour_and_everything_it_started(
 ) -> None:
     process = await start(tmp_path)
     assert process.stdout is not None
-    async with asyncio.timeout(20):
-        while b"GET /health" not in await process.stdout.readline():
-            pass
+    async with asyncio.timeout(60):
+        line = b""
+        while b"GET /health" not in line:
+            line = await process.stdout.readline()
+            assert line, "the tour has ended before it"
     family = descendants(process.pid)
     assert len(family) > 1
     process.send_signal(number)
@@ -111,7 +113,7 @@ async def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     )  # fmt: skip
     os.close(writer)
     os.close(reader)
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(60):
         _, errors = await process.communicate()
     assert (process.returncode, errors) == (1, b"")
     assert list(tmp_path.iterdir()) == []
@@ -137,7 +139,7 @@ async def test_descendants_are_found_until_they_are_gone() -> None:
     for member in family:
         os.kill(member.pid, signal.SIGKILL)
     await shell.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(member.alive for member in family):
             await asyncio.sleep(0.01)
     assert descendants(shell.pid) == []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LAUNCHER = Path(__file__).resolve().parents[2] / "proxy" / "launcher"
-PATIENCE = 20.0  # seconds for anything that is awaited; reached only by a failing test
+PATIENCE = 60.0  # seconds for anything that is awaited; reached only by a failing test
 
 
 def interpreters() -> dict[str, str]:

@@ -116,4 +116,4 @@ def test_inherited_signal_dispositions_do_no_harm() -> None:
         assert int(found["blocked"], 16) == 0
         assert int(found["ignored"], 16) == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
         launcher.process.terminate()
-        assert launcher.process.wait(20) == 0
+        assert launcher.process.wait(60) == 0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
 
 USER, OTHER = "the-users-session-key", "another-users-session-key"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Mortal:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def exchange(proxy: ProxyProcess, request: bytes) -> bytes:
     """What the proxy answers to these bytes, until it closes the connection."""
     host, _, port = proxy.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as sock:
+    with socket.create_connection((host, int(port)), timeout=60) as sock:
         sock.sendall(request)
         answer = b""
         while data := sock.recv(65536):
@@ -83,7 +83,7 @@ async def test_a_stranger_at_the_upstreams_address_is_never_taken_for_it(
     taken = tmp_path / "taken.sock"
     stranger = await asyncio.create_subprocess_exec(sys.executable, str(ECHO), "--unix", str(taken))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not taken.exists():
                 await asyncio.sleep(0.01)
         proxy = await serve(url=f"http+unix://{taken}", command=["sleep", "600"])
@@ -123,6 +123,9 @@ async def test_an_upstream_that_dies_once_ready_leaves_no_doubt_about_the_init(
         assert "exited with code 9" in (await proxy.get("/api/init"))[1]["error"]
 
 
+# Seconds: a deadline that an activation is to miss, long enough for its upstream to start before.
+DEADLINE = 3
+
 GARBAGE = """
 import os, socket, sys
 server = socket.socket(socket.AF_UNIX)
@@ -138,7 +141,7 @@ while True:
 
 async def test_an_upstream_that_speaks_no_http_is_not_quoted(serve: Serve, tmp_path: Path) -> None:
     settings = echo_settings(tmp_path)
-    settings["init"]["timeout"] = 1
+    settings["init"]["timeout"] = DEADLINE
     path = tmp_path / "up.sock"
     settings["upstream"]["command"] = [sys.executable, "-S", "-c", GARBAGE, str(path)]
     proxy = await serve(settings)
@@ -152,7 +155,7 @@ async def test_a_missed_deadline_is_told_with_the_upstreams_last_words(
     serve: Serve, tmp_path: Path
 ) -> None:
     settings = echo_settings(tmp_path)
-    settings["init"]["timeout"] = 1
+    settings["init"]["timeout"] = DEADLINE
     words = "echo waiting for $TOKEN >&2; exec sleep 600"
     settings["upstream"]["command"] = ["sh", "-c", words]
     proxy = await serve(settings)
@@ -162,13 +165,18 @@ async def test_a_missed_deadline_is_told_with_the_upstreams_last_words(
     assert await proxy.get("/api/init") == (200, said)
 
 
-async def test_a_failure_after_the_poster_has_left_is_reported_once(serve: Serve) -> None:
-    proxy = await serve(command=["sh", "-c", "sleep 0.5; exit 3"])
+async def test_a_failure_after_the_poster_has_left_is_reported_once(
+    serve: Serve, tmp_path: Path
+) -> None:
+    fails = tmp_path / "fails"
+    until_it_fails = f"until [ -e {fails} ]; do sleep 0.02; done; exit 3"
+    proxy = await serve(command=["sh", "-c", until_it_fails])
     request = control_request("POST /api/init", f"X-Init-API-Key: {KEY}", body=b"{}")
     host, _, port = proxy.url.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port))) as poster:
         poster.sendall(request)
         await proxy.until("initializing")
+    fails.touch()
     await proxy.until("dormant")
     assert "exited with code 3" in (await proxy.get("/api/init"))[1]["error"]
     await proxy.stop()

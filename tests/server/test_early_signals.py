@@ -37,7 +37,7 @@ class Importing:
 
     async def catching(self, pid: int) -> None:
         """Return when SIGTERM has a handler."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not caught(pid) & 1 << signal.SIGTERM - 1:
                 await asyncio.sleep(0.002)
 
@@ -47,7 +47,7 @@ class Importing:
         return await self.ended()
 
     async def ended(self) -> tuple[int, list[str]]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             _, errors = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, [
@@ -110,7 +110,7 @@ async def test_a_second_one_ends_it_even_where_an_exception_would_be_swallowed()
         stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=clean_environment(),
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert (await process.communicate())[1] == b""
     except TimeoutError:
         process.kill()
@@ -123,7 +123,7 @@ async def test_a_second_one_ends_it_even_where_an_exception_would_be_swallowed()
 async def test_pid_1_hears_a_stop_during_the_imports(tmp_path: Path) -> None:
     proxy = Importing(tmp_path)
     await proxy.start(*NAMESPACE, command=MODULE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (children := children_of(proxy.process.pid)):
             await asyncio.sleep(0.002)
     await proxy.catching(children[0])

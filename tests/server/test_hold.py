@@ -58,14 +58,23 @@ async def test_a_thousand_held_requests_are_all_answered(serve: Serve, tmp_path:
 
 
 async def test_held_request_is_refused_when_the_init_fails(serve: Serve, tmp_path: Path) -> None:
-    settings = echo_settings(tmp_path)
-    settings["gate"] = {"hold": 60}
-    settings["init"]["timeout"] = 1
+    fails = tmp_path / "fails"
+    until_it_fails = ["sh", "-c", f"until [ -e {fails} ]; do sleep 0.02; done; exit 3"]
+    settings = echo_settings(tmp_path, command=until_it_fails)
+    settings["gate"] = {"hold": 600}
     proxy = await serve(settings)
-    init = asyncio.create_task(proxy.init({"env": {"ECHO_NEVER_READY": "1"}}))
+    init = asyncio.create_task(proxy.init())
     await proxy.until("initializing")
-    assert (await proxy.get("/held"))[0] == 503
-    assert (await init)[0] == 504
+    host, _, port = proxy.url.removeprefix("http://").rpartition(":")
+    async with asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /held HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        # It has been read by the time that a later one is answered.
+        assert await proxy.state() == "initializing"
+        fails.touch()
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+    assert (await init)[0] == 500
 
 
 async def test_held_request_is_refused_when_its_time_is_up(serve: Serve, tmp_path: Path) -> None:
@@ -78,7 +87,7 @@ async def test_held_request_is_refused_when_its_time_is_up(serve: Serve, tmp_pat
 async def test_shutdown_refuses_what_is_held(serve: Serve, tmp_path: Path) -> None:
     proxy, init = await starting(serve, tmp_path)
     host, _, port = proxy.url.removeprefix("http://").rpartition(":")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         held = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
         for _, writer in held:
             writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -30,7 +30,7 @@ async def waiting(pod: Mortal) -> None:
     """An init was accepted and waits for the fork server."""
     await warming(pod)
     pod.post()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         # The state is looked at before the body, which is none.
         while "already in state" not in str(await pod.bad_claim()):
             await asyncio.sleep(0.01)
@@ -73,7 +73,7 @@ async def waiting_to_restart(pod: Mortal) -> None:
     pod.hold("broken")
     await pod.kill("agent")
     # The delays double: late ones are long enough to be met.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await pod.details())["restarts"] < 4:
             await asyncio.sleep(0.01)
     await pod.until_phase("backoff")
@@ -84,7 +84,7 @@ async def draining(pod: Mortal) -> None:
     pod.hold("slow")
     headers = {"X-Session-API-Key": USER}
     pod.slow = asyncio.create_task(pod.proxy.get("/api/slow", headers=headers))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (pod.steer / "slow-begun").exists():
             await asyncio.sleep(0.01)
     pod.drains = True

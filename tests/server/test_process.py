@@ -44,7 +44,7 @@ async def test_orphans_of_the_upstream_are_reaped_while_it_runs(serve: Serve) ->
         await proxy.get("/api/orphan")
     upstream = (await proxy.get("/api/self"))[1]["pid"]
     launcher = await launcher_of(proxy)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while children_of(launcher) != [upstream]:
             await asyncio.sleep(0.01)
 
@@ -104,7 +104,7 @@ async def test_every_connection_that_is_allowed_can_be_served(serve: Serve, tmp_
             for _, writer in wires:
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             for reader, _ in wires:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     head = await reader.readuntil(b"\r\n\r\n")
                     assert head.startswith(b"HTTP/1.1 200 ")
                     size = re.search(rb"(?i)content-length: (\d+)", head)
@@ -139,7 +139,7 @@ async def test_without_standard_descriptors_none_of_its_sockets_gets_such_a_numb
         *(sys.executable, "-m", "proxy", "serve", "--config", str(config)),
         cwd=ROOT, env=clean_environment(),
     )  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (path.exists() and children_of(process.pid)):
             await asyncio.sleep(0.01)
     connector = aiohttp.UnixConnector(str(path))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def exists(path: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.01)
 
@@ -151,7 +151,7 @@ async def test_killed_proxy_takes_its_upstream_along(serve: Serve, tmp_path: Pat
     proxy.process.kill()
     assert await proxy.ended() == -signal.SIGKILL
     await until_dead(pid)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (tmp_path / "run").exists():
             await asyncio.sleep(0.01)
 

@@ -154,7 +154,7 @@ def test_when_the_controller_or_a_signal_ends_the_launcher_nothing_is_left(
             else:
                 launcher.process.send_signal(number)
                 assert launcher.event("exit")["code"] == 143
-            assert launcher.process.wait(20) == 0
+            assert launcher.process.wait(60) == 0
             assert not alive(daemon)
             assert not alive(leader)
     assert [path.name for path in tmp_path.iterdir()] == ["existing"]
@@ -170,7 +170,7 @@ def test_a_second_signal_to_the_launcher_cuts_the_grace_short() -> None:
         launcher.process.terminate()
         launcher.line("term")
         launcher.process.terminate()
-        assert launcher.process.wait(20) == 0
+        assert launcher.process.wait(60) == 0
 
 
 def test_upstream_does_not_outlive_a_killed_launcher() -> None:
