@@ -7,12 +7,16 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.harness import KEY, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.harness import Serve
+
+pytestmark = pytest.mark.slow
 
 DORMANT = ROOT / "tests" / "upstreams" / "dormant.py"
 OWN_KEY = "the-upstreams-own-key"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 async def test_the_whole_life_in_two_containers(serve: Serve, tmp_path: Path) -> None:
     async with container(tmp_path):

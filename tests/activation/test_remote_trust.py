@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def listening(path: Path) -> Iterator[socket.socket]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
+pytestmark = pytest.mark.slow
+
 ENTRYPOINT = ROOT / "deploy" / "k8s" / "overlays" / "signal" / "entrypoint.sh"
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Ended:

@@ -9,6 +9,8 @@ import pty
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.client.orchestrated import scripted
 from tests.client.test_claims import forwarder
 from tests.commands.test_commands import command, spawn
@@ -16,6 +18,8 @@ from tests.harness import KEY, ROOT, clean_environment
 
 if TYPE_CHECKING:
     from tests.harness import Serve
+
+pytestmark = pytest.mark.slow
 
 WITH_KEY = {"OH_SECRET_KEY": KEY}
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
+pytestmark = pytest.mark.slow
+
 
 async def sent(proxy: ProxyProcess, request: bytes) -> Wire:
     host, _, port = proxy.url.removeprefix("http://").rpartition(":")

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import ROOT, clean_environment, echo_settings
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import ProxyProcess, Serve
+
+pytestmark = pytest.mark.slow
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import pytest
 
 from tests.control.watching import INITIALIZING, Stream, stream
 from tests.harness import KEY
@@ -17,6 +18,8 @@ from tests.running import DORMANT, READY
 
 if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
+
+pytestmark = pytest.mark.slow
 
 
 async def waiting(proxy: ProxyProcess, query: str) -> asyncio.Task[tuple[int, Any]]:

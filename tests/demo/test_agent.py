@@ -15,6 +15,8 @@ from proxy.demo.config import Config, ConfigError
 from tests.demo.sampleagent import HEADERS, KEY, NOBODY, OTHER, agent
 from tests.harness import ROOT, clean_environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("path", ["/alive", "/health", "/ready", "/server_info"])
 async def test_probes_need_no_key(tmp_path: Path, path: str) -> None:

@@ -15,6 +15,8 @@ from tests.demo.sampleagent import HEADERS, agent, answer_of, statuses
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_message_is_answered_and_the_run_finishes(tmp_path: Path) -> None:
     async with agent(tmp_path) as server:

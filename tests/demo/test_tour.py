@@ -18,6 +18,8 @@ from tests.harness import ROOT, clean_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 TOUR = (sys.executable, "-m", "proxy", "demo")
 
 

@@ -15,8 +15,9 @@ from tests.harness import KEY
 from tests.running import exit_upstream
 
 if TYPE_CHECKING:
-
     from tests.harness import ProxyProcess, Serve
+
+pytestmark = pytest.mark.slow
 
 READY = {"state": "ready", "error": None}
 BODY = b'{"env": {"CLAIM": "mine"}, "session_api_keys": ["of-the-user"]}'

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.harness import KEY
 
 if TYPE_CHECKING:
     from tests.harness import Serve
+
+pytestmark = pytest.mark.slow
 
 
 async def test_one_event_for_each_change_with_its_times(serve: Serve) -> None:

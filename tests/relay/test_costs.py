@@ -18,6 +18,8 @@ from proxy.settings import LimitSettings
 from tests.relay.raw.loops import both_loops
 from tests.relay.raw.peers import get, message, pair, settle
 
+pytestmark = pytest.mark.slow
+
 READER = HeadReader(LimitSettings())
 CLIENT = Forwarding(b"1.2.3.4", trusted=False)
 

@@ -16,6 +16,8 @@ from tests.relay.raw.peers import Wire, message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.slow
+
 SIZE = 100_000_000
 BLOCK = b"x" * 1_000_000
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
+pytestmark = pytest.mark.slow
+
 
 def exchange(proxy: ProxyProcess, request: bytes) -> bytes:
     """What the proxy answers to these bytes, until it closes the connection."""

@@ -17,6 +17,8 @@ from tests.running import READY, SESSION_KEY, activated, exit_upstream, until_de
 if TYPE_CHECKING:
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 async def test_failed_init_says_why_masks_undoes_and_can_be_retried(
     serve: Serve, tmp_path: Path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.harness import echo_settings
 from tests.running import READY
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import ProxyProcess, Serve
+
+pytestmark = pytest.mark.slow
 
 HELD = 1000
 

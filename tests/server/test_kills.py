@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 async def warming(pod: Mortal) -> None:
     pod.hold("importing")

@@ -9,12 +9,16 @@ import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.harness import echo_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import Serve
+
+pytestmark = pytest.mark.slow
 
 CROWD = 500
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import pytest
 
 from tests.harness import ROOT, clean_environment, echo_settings
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import Serve
+
+pytestmark = pytest.mark.slow
 
 
 async def test_without_deferred_init_the_upstream_starts_at_once(

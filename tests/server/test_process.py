@@ -23,6 +23,8 @@ from tests.running import READY, activated, children_of, descendants_of, launche
 if TYPE_CHECKING:
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a process namespace needs root")
 async def test_as_pid_1_it_reaps_orphans_and_stops_with_0(serve: Serve, tmp_path: Path) -> None:

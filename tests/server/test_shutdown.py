@@ -19,6 +19,8 @@ from tests.running import activated, launcher_of, pid_alive, until_dead
 if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
 
+pytestmark = pytest.mark.slow
+
 
 async def exists(path: Path) -> None:
     async with asyncio.timeout(60):

@@ -12,6 +12,8 @@ from tests.launcher.warming import Warm, base, view, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 # Ways to look at KEY, in a module `reader` that is preloaded.
 READS = {
     "getitem": "import os\nX = os.environ['KEY'] if 'KEY' in os.environ else None",

@@ -12,6 +12,8 @@ import pytest
 from tests.launcher.launching import alive, encoded, until
 from tests.launcher.warming import Warm, base, view, write
 
+pytestmark = pytest.mark.slow
+
 FAULTS = {
     "missing": ("", "module bad.missing raised ModuleNotFoundError: No module named 'bad.missing'"),
     "raises": ("1 / 0", "module bad.raises raised ZeroDivisionError: division by zero"),

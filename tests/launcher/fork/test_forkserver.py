@@ -11,6 +11,8 @@ from tests.launcher.warming import Warm, base, view, views, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = interpreters()
 # Everything about itself that a program can see and a fork might get wrong.
 SELF = """

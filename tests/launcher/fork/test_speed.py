@@ -12,6 +12,8 @@ from tests.launcher.warming import views, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = interpreters()
 
 COLLECTOR = {

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.launcher.launching import Launcher, encoded
 from tests.launcher.warming import Warm, base, view, write
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["ALPHA", "BETA", "GAMMA"]
 FILES = ["one.json", "two.json"]
 

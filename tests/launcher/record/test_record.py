@@ -12,6 +12,8 @@ from proxy.launcher.record.record import summary
 from tests.launcher.launching import Launcher, alive, until
 from tests.launcher.warming import SERVE, Warm, base, view, write
 
+pytestmark = pytest.mark.slow
+
 SERVER = {
     "app/__init__.py": "",
     "app/__main__.py": f"""
