@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,18 +19,6 @@ if TYPE_CHECKING:
 
 LAUNCHER = Path(__file__).resolve().parents[2] / "proxy" / "launcher"
 PATIENCE = 60.0  # seconds for anything that is awaited; reached only by a failing test
-
-
-def interpreters() -> dict[str, str]:
-    """One interpreter of every version from 3.8 on that is installed here."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-    found: dict[str, str] = {}
-    for path in sorted(pyenv.glob("3.*/bin/python")):
-        match = re.match(r"3\.(\d+)\.", path.parent.parent.name)
-        if match and int(match[1]) >= 8:
-            found[f"3.{match[1]}"] = str(path)
-    found[f"3.{sys.version_info.minor}"] = sys.executable
-    return found
 
 
 def until(done: Callable[[], object]) -> None:

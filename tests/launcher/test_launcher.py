@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.launcher.launching import LAUNCHER, Launcher, alive, interpreters, until
+from tests.interpreters import interpreters
+from tests.launcher.launching import LAUNCHER, Launcher, alive, until
 
 INTERPRETERS = interpreters()
 

@@ -7,7 +7,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.launcher.launching import Launcher, interpreters
+from tests.interpreters import interpreters
+from tests.launcher.launching import Launcher
 
 if TYPE_CHECKING:
     from pathlib import Path

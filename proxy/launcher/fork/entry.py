@@ -138,7 +138,8 @@ def _run_script(path: str) -> None:
     # Absolute since 3.9, but not normalized.
     name = os.path.join(os.getcwd(), path) if sys.version_info >= (3, 9) else path
     main["__file__"] = name
-    main["__cached__"] = None
+    if sys.version_info < (3, 15):
+        main["__cached__"] = None
     main["__loader__"] = importlib.machinery.SourceFileLoader("__main__", name)
     try:
         with open(path, "rb") as script:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.launcher.launching import interpreters
+from tests.interpreters import interpreters
 from tests.launcher.warming import views, write
 
 if TYPE_CHECKING:
