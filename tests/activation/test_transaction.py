@@ -107,7 +107,7 @@ class Pod:
         return self.lifecycle.state is state
 
     async def until(self, wanted: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not wanted():
                 await asyncio.sleep(0.001)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 USER, OTHER = "the-users-session-key", "another-users-session-key"
 PATIENCE = 60.0
+# Seconds between two questions to the proxy: each costs both sides some milliseconds' work.
+GLANCE = 0.05
 
 
 class Mortal:
@@ -127,7 +129,7 @@ class Mortal:
     async def until_phase(self, phase: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while (await self.details())["phase"] != phase:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(GLANCE)
 
     async def until_up(self) -> None:
         await self.proxy.logged(lambda line: "echo upstream is up" in line.get("message", ""))
@@ -183,7 +185,7 @@ class Mortal:
         among, state = state.split(" or "), ""
         async with asyncio.timeout(PATIENCE):
             while not state:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(GLANCE)
                 state = "".join([one for one in among if await self._is(one)])
         if self.posted is not None:
             await self._the_poster_was_told(state)

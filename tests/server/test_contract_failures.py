@@ -119,7 +119,7 @@ async def test_restart_that_fails_is_tried_again_and_says_why(serve: Serve, tmp_
     assert await proxy.state() == "initializing"
     assert (await proxy.get("/ready"))[0] == 503  # it is somebody's, and not there
     details = (await proxy.get("/api/init?details=true&wait=5"))[1]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while details["next_try"] is None:
             details = (await proxy.get("/api/init?details=true"))[1]
     assert details["phase"] == "backoff"

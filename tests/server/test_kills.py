@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.server.mortal import USER, Mortal
+from tests.server.mortal import GLANCE, USER, Mortal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ async def waiting(pod: Mortal) -> None:
     async with asyncio.timeout(60):
         # The state is looked at before the body, which is none.
         while "already in state" not in str(await pod.bad_claim()):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(GLANCE)
 
 
 async def dormant(pod: Mortal) -> None:
@@ -77,7 +77,7 @@ async def waiting_to_restart(pod: Mortal) -> None:
     # The delays double: late ones are long enough to be met.
     async with asyncio.timeout(60):
         while (await pod.details())["restarts"] < 4:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(GLANCE)
     await pod.until_phase("backoff")
 
 
