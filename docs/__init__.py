@@ -1,0 +1,1 @@
+"""Documents for people, and what generates the references among them."""

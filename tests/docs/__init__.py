@@ -1,0 +1,1 @@
+"""What is written for people, held to what is there: examples run, links lead somewhere."""
