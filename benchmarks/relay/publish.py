@@ -1,7 +1,8 @@
-"""The README's chart and table: `python -m benchmarks.relay.publish FILE`.
+"""What the documents tell of a run: `python -m benchmarks.relay.publish FILE`.
 
 FILE is what a run has written with `--json`. The chart is written beside it, with the suffix .svg;
-the table is printed. A test holds the README to what is committed.
+the table of docs/explanation/relay.md and the README's lines are printed. A test holds both to what
+is committed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.relay.report import Report
+from benchmarks.relay.report import Measure, Report, ratio
 
 NAMES: Final = {
     "nginx": "nginx",
@@ -23,7 +24,7 @@ NAMES: Final = {
 }
 CHARTED: Final = "small requests, 32 connections"
 
-# Of the measures, what the README tells: how it calls them, and units of what it shows.
+# Of the measures, what the documents tell: how they call them, and units of what they show.
 ROWS: Final = (
     ("small requests, 32 connections", "requests/s, 32 connections", 1.0),
     ("processor of a request, 32 connections", "processor per request, µs", 1.0),
@@ -43,6 +44,23 @@ ROWS: Final = (
     ("memory of each slow reader", "memory per slow reader, KiB", 1.0),
     ("memory, idle", "memory, idle, MB", 1.0),
     ("start", "start, s", 1.0),
+)
+
+# What the README claims: the measure, how it is called there, and beside whom.
+CLAIMS: Final = (
+    (
+        "small requests, 32 connections",
+        "small requests a second, 32 connections",
+        ("nginx", "haproxy", "envoy", "aiohttp"),
+    ),
+    ("processor of a request, 32 connections", "its processor time, µs", ("nginx", "envoy")),
+    ("100 MiB down", "100 MiB down, MB/s", ("nginx", "envoy")),
+    (
+        "a connection per request, 32 at a time",
+        "requests a second, a connection each",
+        ("nginx", "envoy"),
+    ),
+    ("memory, idle", "its own memory, MB", ("nginx", "envoy")),
 )
 
 STYLE: Final = (
@@ -96,6 +114,25 @@ def table(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def claims(report: Report) -> str:
+    """Lines of the README's table: ours, and its ratios to others, taken within the rounds."""
+    lines = []
+    for name, shown, others in CLAIMS:
+        measure = report.measures[name]
+        against = ", ".join(
+            f"{_ratio(measure, other)} × {NAMES[other]}"  # noqa: RUF001  typography
+            for other in others
+        )
+        ours = _cell(measure.median("ours"), 1.0)
+        lines.append(f"| {shown} | {ours} | {against} | `benchmarks.relay` |\n")
+    return "".join(lines)
+
+
+def _ratio(measure: Measure, other: str) -> str:
+    value = ratio(measure.samples["ours"], measure.samples[other]) or 0.0
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
 def _cell(value: float | None, factor: float) -> str:
     if value is None:
         return "–"  # noqa: RUF001  typography
@@ -110,6 +147,7 @@ def main() -> None:
     report = Report.read(path)
     path.with_suffix(".svg").write_text(chart(report))
     print(table(report))
+    print(claims(report))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from benchmarks.relay.publish import chart, table
+from benchmarks.relay.publish import chart, claims, table
 from benchmarks.relay.report import Bar, Measure, Report
 from tests.harness import ROOT
 
@@ -42,9 +42,10 @@ def test_a_later_run_replaces_what_it_took_again(tmp_path: Path) -> None:
     assert "not measured: speed: nginx: timed out" in str(again)
 
 
-def test_chart_and_readme_are_those_of_the_committed_results() -> None:
+def test_chart_and_documents_are_those_of_the_committed_results() -> None:
     report = Report.read(COMMITTED)
     drawn = chart(report)
     assert COMMITTED.with_suffix(".svg").read_text() == drawn
     ET.fromstring(drawn)
-    assert table(report) in (ROOT / "README.md").read_text()
+    assert table(report) in (ROOT / "docs" / "explanation" / "relay.md").read_text()
+    assert claims(report) in (ROOT / "README.md").read_text()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
 from proxy.client import InitClient, InitStatus, LostError, RefusedError, UnreachableError
 from tests.client.orchestrated import scripted
-from tests.harness import KEY, ROOT
+from tests.harness import KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -182,12 +181,3 @@ async def test_a_broken_stream_is_taken_up_again() -> None:
         await runner.cleanup()
         with pytest.raises(UnreachableError):
             await following
-
-
-async def test_the_example_of_the_readme_claims_a_pod(serve: Serve) -> None:
-    proxy = await serve()
-    (example,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(compile(example, "README.md", "exec"), names)
-    await names["claim"](proxy.url, KEY)
-    assert await proxy.state() == "ready"
