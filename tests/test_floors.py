@@ -20,8 +20,7 @@ FLOORS: dict[str, set[str]] = {
     "lifecycle": {"errors"},
     "settings": {"errors"},
     "relay": {"errors", "lifecycle"},
-    "relay/http": {"relay/tally"},
-    "relay/tally": set(),
+    "relay/http": set(),
     "activation": {"errors", "lifecycle", "settings"},
     # What a launcher that was killed has left is undone by its own code.
     "activation/launched": {"activation", "errors", "launcher", "lifecycle", "settings"},

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.relay.endpoint import Endpoint
-from proxy.relay.tally import CONTROL, OTHER, PROXY, SWITCHING, UPSTREAM
+from proxy.relay.tally import CONTROL, PROXY, SWITCHING, UPSTREAM
 
 if TYPE_CHECKING:
     from proxy.relay.backend import Backend
@@ -81,8 +81,8 @@ class Exchange(Endpoint):
         first = self.first - self.began if self.first else end
         relay = self.relay
         if relay.tally is not None and self.status != SWITCHING:
-            kind = OTHER if self.head is None else self.head.kind
-            relay.tally.count(self.source(), kind, self.status, first, end)
+            method = b"" if self.head is None else self.head.method
+            relay.tally.count(self.source(), method, self.status, first, end)
             if cut:
                 relay.tally.cut[cut] += 1
         if relay.access is not None:
@@ -96,7 +96,7 @@ class Exchange(Endpoint):
         relay = self.relay
         now = self.first = monotonic()
         if relay.tally is not None and self.head is not None:
-            relay.tally.count_tunnel(self.head.kind, now - self.began)
+            relay.tally.count_tunnel(self.head.method, now - self.began)
         self._received_before = self.received - len(self.held)
         if relay.access is None:
             self.began = 0.0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from proxy.relay.connection import Client
 from proxy.relay.hangups import Hangups
 from proxy.relay.http.forwarding import Peers
-from proxy.relay.http.head import HeadReader
 from proxy.relay.http.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
+from proxy.relay.http.reader import HeadReader
 from proxy.relay.http.response import ResponseReader
 from proxy.relay.parking import Parking
 from proxy.relay.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS, Refusal, plain_refusal

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
-OTHER: Final = len(METHODS) - 1
-_KINDS: Final = {name.encode(): kind for kind, name in enumerate(METHODS[:OTHER])}
+_OTHER: Final = len(METHODS) - 1
+_KINDS: Final = {name.encode(): kind for kind, name in enumerate(METHODS[:_OTHER])}
 
 # Who answered; the proxy itself with a refusal or an error.
 SOURCES: Final = ("upstream", "control", "proxy")
@@ -29,11 +29,6 @@ BOUNDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
 _BUCKETS: Final = len(BOUNDS) + 1  # and one for what is above all bounds
-
-
-def kind_of(method: bytes) -> int:
-    """The index of `method` in `METHODS`."""
-    return _KINDS.get(method, OTHER)
 
 
 class Times(NamedTuple):
@@ -58,21 +53,21 @@ class Tally:
         self._later_seconds = 0.0
         self.cut = dict.fromkeys(("client", "upstream", "timeout", "shutdown"), 0)
 
-    def count(self, source: int, kind: int, status: int, first: float, end: float) -> None:
+    def count(self, source: int, method: bytes, status: int, first: float, end: float) -> None:
         """A request is over: seconds to the first byte, and to the end; `status` 0: no answer."""
         if not status:
             first = end = 0.0
         bucket = bisect_left(BOUNDS, first)
-        self._cells[source][kind][status // 100 * _BUCKETS + bucket] += 1
+        self._cells[source][_KINDS.get(method, _OTHER)][status // 100 * _BUCKETS + bucket] += 1
         self._seconds[source] += first
         if end != first:
             self._later[bucket] -= 1
             self._later[bisect_left(BOUNDS, end)] += 1
             self._later_seconds += end - first
 
-    def count_tunnel(self, kind: int, first: float) -> None:
+    def count_tunnel(self, method: bytes, first: float) -> None:
         """The upstream has switched protocols; how long that lasts is no answer's time."""
-        self.count(UPSTREAM, kind, SWITCHING, first, first)
+        self.count(UPSTREAM, method, SWITCHING, first, first)
         self._later[bisect_left(BOUNDS, first)] -= 1
         self._later_seconds -= first
 

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.lifecycle.gate import Verdict
 from proxy.relay.http.forwarding import Forwarding
-from proxy.relay.http.head import HeadReader
+from proxy.relay.http.reader import HeadReader
 from proxy.settings import LimitSettings
 from tests.relay.raw.loops import both_loops
 from tests.relay.raw.peers import get, message, pair, settle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
 
 import httptools
 import pytest
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 from proxy.relay.http.faults import HeadError, still_incomplete
 from proxy.relay.http.fields import forwarded_trailers
 from proxy.relay.http.forwarding import Forwarding, Peers
-from proxy.relay.http.head import HeadReader, RequestHead
+from proxy.relay.http.reader import HeadReader
 from proxy.relay.http.response import CHUNKED, UNTIL_CLOSE, ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.relay.raw import strict
 from tests.relay.raw.peers import get, message
 from tests.relay.requestids import strip_ids
+
+if TYPE_CHECKING:
+    from proxy.relay.http.head import RequestHead
 
 READER = HeadReader(LimitSettings())
 FEW = LimitSettings(header_count=8)

@@ -12,7 +12,7 @@ from proxy.errors import InvalidFieldError
 from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.gate import Verdict
 from proxy.lifecycle.plan import build_plan
-from proxy.relay.http.head import HeadReader
+from proxy.relay.http.reader import HeadReader
 from proxy.relay.sessionkeys import SessionKeys
 from proxy.settings import LimitSettings, UpstreamSettings
 from tests.harness import echo_settings

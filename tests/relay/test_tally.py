@@ -103,7 +103,7 @@ async def test_nothing_is_counted_any_more_when_nobody_asks() -> None:
 )
 def test_time_is_in_every_bucket_that_is_not_below_it(seconds: float, bound: str) -> None:
     tally = Tally()
-    tally.count(0, 0, 200, seconds, seconds)
+    tally.count(0, b"GET", 200, seconds, seconds)
     times = tally.first_byte
     first = next(name for name, count in times.buckets if count)
     assert first == bound
@@ -113,10 +113,10 @@ def test_time_is_in_every_bucket_that_is_not_below_it(seconds: float, bound: str
 
 def test_beginning_and_end_of_an_answer_are_counted_apart() -> None:
     tally = Tally()
-    tally.count(0, 0, 200, 0.02, 7.0)
-    tally.count(0, 0, 200, 0.02, 0.02)
-    tally.count(0, 0, 0, 9.0, 9.0)  # no answer: no times
-    tally.count(1, 0, 200, 9.0, 9.0)  # nor where another than the upstream answered
+    tally.count(0, b"GET", 200, 0.02, 7.0)
+    tally.count(0, b"GET", 200, 0.02, 0.02)
+    tally.count(0, b"GET", 0, 9.0, 9.0)  # no answer: no times
+    tally.count(1, b"GET", 200, 9.0, 9.0)  # nor where another than the upstream answered
     begun, ended = dict(tally.first_byte.buckets), dict(tally.end.buckets)
     assert (begun["0.01"], begun["0.025"], begun["+Inf"]) == (0, 2, 2)
     assert (ended["0.025"], ended["5.0"], ended["10.0"], ended["+Inf"]) == (1, 1, 2, 2)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.relay.http.head import RequestHead
-
+Told = dict[bytes, list[bytes]]  # name (lower case) -> values
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _REMEMBERED: Final = 4096  # peers whose address was parsed once; then all are forgotten
@@ -37,23 +36,22 @@ class Forwarding:
         self._prefix = b"\r\nX-Forwarded-For: " + address if address else b""
         self._prefix += b"\r\nX-Forwarded-Proto: http"
 
-    def lines(self, head: RequestHead) -> bytes:
-        """Header lines, each with its leading CRLF."""
-        if self.trusted and head.forwarded:
-            return self._extended(head)
-        if head.host is None:
+    def lines(self, told: Told, host: bytes | None) -> bytes:
+        """Header lines, each with its leading CRLF; what a request told, and its `Host`."""
+        if self.trusted and told:
+            return self._extended(told, host)
+        if host is None:
             return self._prefix
-        return self._prefix + b"\r\nX-Forwarded-Host: " + head.host
+        return self._prefix + b"\r\nX-Forwarded-Host: " + host
 
-    def _extended(self, head: RequestHead) -> bytes:
-        told = head.forwarded
+    def _extended(self, told: Told, host: bytes | None) -> bytes:
         addresses = [*told.get(_FOR, ()), self.address]
         lines = b""
         if any(addresses):
             lines += b"\r\nX-Forwarded-For: " + b", ".join(filter(None, addresses))
         lines += b"\r\nX-Forwarded-Proto: " + told.get(_PROTO, [b"http"])[0]
-        host = told.get(_HOST, [head.host])[0]
-        return lines if host is None else lines + b"\r\nX-Forwarded-Host: " + host
+        asked = told.get(_HOST, [host])[0]
+        return lines if asked is None else lines + b"\r\nX-Forwarded-Host: " + asked
 
 
 class Peers:

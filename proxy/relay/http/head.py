@@ -1,7 +1,7 @@
 """The head of a request: what it means, and what of it goes on.
 
 Everything goes on as it came (order, spelling, value bytes, target), except for the fields that
-belong to one hop (see `fields`).
+belong to one hop: those are found by `fields`, and `reader` puts both together.
 """
 
 from __future__ import annotations
@@ -9,17 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.http.faults import HeadError, refuse_unless_incomplete
-from proxy.relay.http.fields import judge
-from proxy.relay.http.grammar import request_grammar
-from proxy.relay.http.limits import KNOWN_HEADS, KNOWN_SIZE
-from proxy.relay.tally import kind_of
-
 if TYPE_CHECKING:
     from proxy.relay.http.forwarding import Forwarding
-    from proxy.relay.http.limits import Limits
 
-_SESSION_KEY: Final = re.compile(rb"\r\nx[-_]session[-_]api[-_]key:[^\r]*", re.IGNORECASE)
 _OWS: Final = b"\t "
 _END: Final = b"\r\n\r\n"
 
@@ -39,7 +31,6 @@ class RequestHead:
         "forwarded",
         "host",
         "keep_alive",
-        "kind",
         "length",
         "method",
         "old",
@@ -53,7 +44,6 @@ class RequestHead:
     def __init__(self, raw: bytes, method: bytes, target: bytes, *, old: bool) -> None:
         self.raw = raw
         self.method = method
-        self.kind = kind_of(method)
         self.target = target
         self.old = old
         self.length = 0
@@ -96,47 +86,8 @@ class RequestHead:
             parts += raw[done:start], replacement
             done = end
         last = b"\r\nX-Request-ID: " if self.request_id is None else _END
-        parts += raw[done:-4], forwarding.lines(self), last
+        parts += raw[done:-4], forwarding.lines(self.forwarded, self.host), last
         return b"".join(parts)
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target!r}>"
-
-
-class HeadReader:
-    """Reads request heads within the limits; one for all connections.
-
-    Clients repeat themselves: whoever polls sends the same bytes again and again. What a head
-    means depends on nothing else, so small ones are remembered with their reading in `known`
-    (which halves what a small request costs here).
-    """
-
-    def __init__(self, limits: Limits, *, strip_session_keys: bool = False) -> None:
-        self._limits = limits
-        self._strips = strip_session_keys
-        self.known: dict[bytes, RequestHead] = {}
-        self._match = request_grammar(limits.target_length, limits.header_count).match
-
-    def read(self, data: bytes) -> RequestHead | None:
-        """The head that `data` begins with, or None when it is not all there yet.
-
-        Raises `HeadError` for one that is refused, as soon as that is certain.
-        """
-        match = self._match(data)
-        if match is None or match.end() > self._limits.head_size:
-            refuse_unless_incomplete(data, self._limits)
-            return None
-        method, target, minor, _ = match.groups()
-        head = RequestHead(match[0], method, target, old=minor == b"0")
-        if target == b"*" and method != b"OPTIONS":
-            raise HeadError(400, "the target * is for OPTIONS only")
-        judge(head, match.end(3))
-        if self._strips:
-            head.secrets += ((*found.span(), b"") for found in _SESSION_KEY.finditer(head.raw))
-        if method == b"CONNECT":
-            raise HeadError(405, "CONNECT is not allowed")
-        if len(head.raw) == len(data) <= KNOWN_SIZE:
-            if len(self.known) >= KNOWN_HEADS:
-                self.known.clear()
-            self.known[data] = head
-        return head

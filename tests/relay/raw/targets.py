@@ -13,7 +13,7 @@ from proxy.relay.http.body import RequestBody
 from proxy.relay.http.chunks import ChunkError, ChunkReader
 from proxy.relay.http.faults import HeadError
 from proxy.relay.http.forwarding import Forwarding
-from proxy.relay.http.head import HeadReader
+from proxy.relay.http.reader import HeadReader
 from proxy.relay.http.response import ResponseError, ResponseReader
 from proxy.settings import LimitSettings
 from tests.relay.raw import strict

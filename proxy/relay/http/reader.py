@@ -1,0 +1,56 @@
+"""Reading request heads: from bytes to a `RequestHead`, or to the reason why they are none."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxy.relay.http.faults import HeadError, refuse_unless_incomplete
+from proxy.relay.http.fields import judge
+from proxy.relay.http.grammar import request_grammar
+from proxy.relay.http.head import RequestHead
+from proxy.relay.http.limits import KNOWN_HEADS, KNOWN_SIZE
+
+if TYPE_CHECKING:
+    from proxy.relay.http.limits import Limits
+
+_SESSION_KEY: Final = re.compile(rb"\r\nx[-_]session[-_]api[-_]key:[^\r]*", re.IGNORECASE)
+
+
+class HeadReader:
+    """Reads request heads within the limits; one for all connections.
+
+    Clients repeat themselves: whoever polls sends the same bytes again and again. What a head
+    means depends on nothing else, so small ones are remembered with their reading in `known`
+    (which halves what a small request costs here).
+    """
+
+    def __init__(self, limits: Limits, *, strip_session_keys: bool = False) -> None:
+        self._limits = limits
+        self._strips = strip_session_keys
+        self.known: dict[bytes, RequestHead] = {}
+        self._match = request_grammar(limits.target_length, limits.header_count).match
+
+    def read(self, data: bytes) -> RequestHead | None:
+        """The head that `data` begins with, or None when it is not all there yet.
+
+        Raises `HeadError` for one that is refused, as soon as that is certain.
+        """
+        match = self._match(data)
+        if match is None or match.end() > self._limits.head_size:
+            refuse_unless_incomplete(data, self._limits)
+            return None
+        method, target, minor, _ = match.groups()
+        head = RequestHead(match[0], method, target, old=minor == b"0")
+        if target == b"*" and method != b"OPTIONS":
+            raise HeadError(400, "the target * is for OPTIONS only")
+        judge(head, match.end(3))
+        if self._strips:
+            head.secrets += ((*found.span(), b"") for found in _SESSION_KEY.finditer(head.raw))
+        if method == b"CONNECT":
+            raise HeadError(405, "CONNECT is not allowed")
+        if len(head.raw) == len(data) <= KNOWN_SIZE:
+            if len(self.known) >= KNOWN_HEADS:
+                self.known.clear()
+            self.known[data] = head
+        return head
