@@ -10,26 +10,32 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.connection import Client
-from proxy.relay.hangups import Hangups
+from proxy.relay.ends.client import Client
+from proxy.relay.exchange.refusals import (
+    BAD_REQUEST,
+    ERROR_REASONS,
+    GATE_REASONS,
+    Refusal,
+    plain_refusal,
+)
 from proxy.relay.http.forwarding import Peers
 from proxy.relay.http.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
 from proxy.relay.http.reader import HeadReader
 from proxy.relay.http.response import ResponseReader
-from proxy.relay.parking import Parking
-from proxy.relay.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS, Refusal, plain_refusal
-from proxy.relay.wheel import Wheel
+from proxy.relay.patience.hangups import Hangups
+from proxy.relay.patience.parking import Parking
+from proxy.relay.patience.wheel import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from proxy.lifecycle.gate import Verdict
-    from proxy.relay.accesslog import AccessLog
-    from proxy.relay.backend import Backend
+    from proxy.relay.ends.backend import Backend
     from proxy.relay.http.forwarding import Network
     from proxy.relay.http.head import RequestHead
     from proxy.relay.http.limits import Limits
-    from proxy.relay.tally import Tally
+    from proxy.relay.telling.accesslog import AccessLog
+    from proxy.relay.telling.tally import Tally
     from proxy.settings import TcpAddress, UnixAddress
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from proxy.control import page
 from proxy.lifecycle.gate import Verdict, decide
 from proxy.lifecycle.state import State
 from proxy.relay import Refusal
-from proxy.relay.refusals import plain_refusal
-from proxy.relay.sessionkeys import SessionKeys
+from proxy.relay.exchange.refusals import plain_refusal
+from proxy.relay.exchange.sessionkeys import SessionKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

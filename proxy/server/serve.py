@@ -31,8 +31,8 @@ from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
 from proxy.log.upstreamlog import UpstreamLog
 from proxy.relay import Relay
-from proxy.relay.accesslog import AccessLog
-from proxy.relay.tally import Tally
+from proxy.relay.telling.accesslog import AccessLog
+from proxy.relay.telling.tally import Tally
 from proxy.server import process
 from proxy.server.admin import open_admin
 from proxy.server.closing import LAST_BYTES, Closing

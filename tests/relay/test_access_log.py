@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.lifecycle.gate import Verdict
-from proxy.relay.accesslog import AccessLog
+from proxy.relay.telling.accesslog import AccessLog
 from tests.harness import echo_settings
 from tests.relay.raw.loops import both_loops
 from tests.relay.raw.peers import OK, get, message, pair, settle

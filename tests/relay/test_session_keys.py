@@ -12,8 +12,8 @@ from proxy.errors import InvalidFieldError
 from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.gate import Verdict
 from proxy.lifecycle.plan import build_plan
+from proxy.relay.exchange.sessionkeys import SessionKeys
 from proxy.relay.http.reader import HeadReader
-from proxy.relay.sessionkeys import SessionKeys
 from proxy.settings import LimitSettings, UpstreamSettings
 from tests.harness import echo_settings
 from tests.relay.raw.loops import both_loops

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.lifecycle.gate import Verdict
-from proxy.relay.tally import BOUNDS, Tally, Times
+from proxy.relay.telling.tally import BOUNDS, Tally, Times
 from tests.relay.raw.loops import both_loops
 from tests.relay.raw.peers import OK, get, pair, settle
 from tests.relay.test_access_log import SWITCH, UPGRADE

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from proxy.relay.wheel import NEVER, Wheel
+from proxy.relay.patience.wheel import NEVER, Wheel
 from tests.relay.raw.loops import both_loops
 from tests.relay.raw.peers import settle
 

@@ -24,7 +24,7 @@ from tests.relay.raw.corpus_responses import BAD, CUT, SAME
 if TYPE_CHECKING:
     import socket
 
-    from proxy.relay.backend import Backend
+    from proxy.relay.ends.backend import Backend
 
 REQUESTS = [case for case in ACCEPTED if len(case) < 2000] + [
     case for _, case in REFUSED if len(case) < 2000

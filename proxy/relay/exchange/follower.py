@@ -15,7 +15,7 @@ from proxy.relay.http.chunks import ChunkError, ChunkReader
 from proxy.relay.http.response import CHUNKED, UNTIL_CLOSE, ResponseError
 
 if TYPE_CHECKING:
-    from proxy.relay.connection import Client
+    from proxy.relay.ends.client import Client
     from proxy.relay.http.head import RequestHead
 
 # What the next bytes are. Before a connection is made its stage is already that of its request.

@@ -11,11 +11,11 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.tally import CONTROL
+from proxy.relay.telling.tally import CONTROL
 
 if TYPE_CHECKING:
-    from proxy.relay.exchange import Exchange
     from proxy.relay.http.head import RequestHead
+    from proxy.relay.telling.record import Exchange
 
 logger = logging.getLogger("proxy.access")
 

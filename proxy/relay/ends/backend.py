@@ -12,14 +12,14 @@ import os
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.lifecycle.gate import FOR_UPSTREAM
-from proxy.relay.endpoint import reset_on_close
-from proxy.relay.follower import GONE, IDLE, STAGES, TUNNEL, Follower
+from proxy.relay.ends.wire import reset_on_close
+from proxy.relay.exchange.follower import GONE, IDLE, STAGES, TUNNEL, Follower
 from proxy.relay.http.limits import HELD, HIGH_WATER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.relay.connection import Client
+    from proxy.relay.ends.client import Client
 
 _UNREAD: Final = 4 * 1024 * 1024  # more than a socket buffers
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.relay.endpoint import BODY, HEAD, HELD_FULL, TUNNEL, WAIT
-from proxy.relay.exchange import Exchange
+from proxy.relay.ends.wire import BODY, HEAD, HELD_FULL, TUNNEL, WAIT
 from proxy.relay.http.chunks import ChunkError
 from proxy.relay.http.faults import HeadError, still_incomplete
 from proxy.relay.http.limits import HELD, PIECE
+from proxy.relay.telling.record import Exchange
 
 if TYPE_CHECKING:
     from proxy.relay.http.body import RequestBody

@@ -15,8 +15,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
-from proxy.relay.backend import Backend
-from proxy.relay.endpoint import (
+from proxy.relay.ends.backend import Backend
+from proxy.relay.ends.wire import (
     BACKEND_FULL,
     BODY,
     BOTH,
@@ -30,17 +30,17 @@ from proxy.relay.endpoint import (
     TUNNEL,
     WAIT,
 )
+from proxy.relay.exchange.conversation import Unserved
 from proxy.relay.http.body import RequestBody
 from proxy.relay.http.fields import CHUNKED
 from proxy.relay.http.limits import HIGH_WATER, KNOWN_SIZE, LARGE_READ
-from proxy.relay.tally import SWITCHING
-from proxy.relay.unserved import Unserved
-from proxy.relay.wheel import NEVER
+from proxy.relay.patience.wheel import NEVER
+from proxy.relay.telling.tally import SWITCHING
 
 if TYPE_CHECKING:
     import asyncio
 
-    from proxy.relay.follower import Follower
+    from proxy.relay.exchange.follower import Follower
     from proxy.relay.http.head import RequestHead
     from proxy.relay.relay import Relay
 

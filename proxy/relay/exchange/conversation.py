@@ -11,10 +11,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
-from proxy.relay.endpoint import BODY, HEAD, WAIT
+from proxy.relay.ends.wire import BODY, HEAD, WAIT
+from proxy.relay.exchange.intake import Intake
+from proxy.relay.exchange.refusals import GATE_REASONS, Refusal, detail, error_reason, render
 from proxy.relay.http.limits import DISCARDED
-from proxy.relay.intake import Intake
-from proxy.relay.refusals import GATE_REASONS, Refusal, detail, error_reason, render
 
 if TYPE_CHECKING:
     from proxy.relay.http.head import RequestHead

@@ -11,11 +11,11 @@ import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.relay.endpoint import Endpoint
-from proxy.relay.tally import CONTROL, PROXY, SWITCHING, UPSTREAM
+from proxy.relay.ends.wire import Endpoint
+from proxy.relay.telling.tally import CONTROL, PROXY, SWITCHING, UPSTREAM
 
 if TYPE_CHECKING:
-    from proxy.relay.backend import Backend
+    from proxy.relay.ends.backend import Backend
     from proxy.relay.http.body import RequestBody
     from proxy.relay.http.forwarding import Forwarding
     from proxy.relay.http.head import RequestHead
