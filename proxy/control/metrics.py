@@ -47,9 +47,10 @@ class Traffic(Protocol):
     """The relay's counters: totals since the start, and what is open at the moment."""
 
     connections: int
-    tunnels: int
     refusals: dict[str, int]
 
+    @property
+    def tunnels(self) -> int: ...
     @property
     def bytes_in(self) -> int: ...
     @property

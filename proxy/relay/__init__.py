@@ -7,7 +7,8 @@ is decided, pure), `telling` (log and metrics), `patience` (timers), `ends` (soc
 
 from __future__ import annotations
 
+from proxy.relay.ends.shared import Shared
 from proxy.relay.exchange.refusals import Refusal
 from proxy.relay.relay import Relay
 
-__all__ = ["Refusal", "Relay"]
+__all__ = ["Refusal", "Relay", "Shared"]

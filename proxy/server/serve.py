@@ -30,7 +30,7 @@ from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Event, Lifecycle, State
 from proxy.log.upstreamlog import UpstreamLog
-from proxy.relay import Relay
+from proxy.relay import Relay, Shared
 from proxy.relay.telling.accesslog import AccessLog
 from proxy.relay.telling.tally import Tally
 from proxy.server import process
@@ -133,7 +133,7 @@ class Server:
             settings.gate, self._lifecycle, deferred=settings.deferred_init
         )
         self._tally = Tally()
-        self._relay = Relay(
+        shared = Shared(
             gate=doorkeeper.gate,
             dial=upstream.url.address,
             control=self._control.connect,
@@ -146,6 +146,7 @@ class Server:
             tally=self._tally if settings.listen.admin is not None else None,
             access=_access_log(settings.log.access),
         )
+        self._relay = Relay(shared)
         # After the doorkeeper, whom it asks again about the requests that are held.
         self._lifecycle.subscribe(lambda _state, _event: self._relay.reconsider())
         self._listener = Listener(settings.listen.address)

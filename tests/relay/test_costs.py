@@ -69,7 +69,7 @@ async def test_client_that_asks_the_control_plane_and_hangs_up_leaves_nothing_be
             client = await p.sent(get(b"/health"))
             client.close()
         await settle(lambda: p.relay.connections == 20 and not p.relay.open_connections)
-        await settle(lambda: not p.relay._dials)
+        await settle(lambda: not p.relay.shared.dialler.under_way)
         await settle(lambda: not p.control_connections)
 
 

@@ -24,8 +24,8 @@ leaving = pytest.mark.parametrize("leave", LEAVING, ids=["closes", "resets"])
 
 
 def unread(p: Pair) -> bool:
-    (client,) = p.relay._clients
-    return client.paused
+    (client,) = p.relay.clients
+    return bool(client.wire.pauses)
 
 
 async def fill(p: Pair, client: Wire) -> int:
@@ -83,8 +83,8 @@ async def test_a_tunnel_whose_client_has_said_all_that_it_will_is_no_hang_up() -
         upstream.pause()
         sent = await fill(p, client)
         client.eof()
-        looks = p.relay.hangups.looks
-        await settle(lambda: p.relay.hangups.looks > looks + 1)
+        looks = p.relay.shared.hangups.looks
+        await settle(lambda: p.relay.shared.hangups.looks > looks + 1)
         upstream.resume()
         assert len(await upstream.exactly(sent)) == sent
         await upstream.send(b"and an answer")
@@ -97,7 +97,7 @@ async def test_a_client_that_is_only_slow_to_be_read_is_waited_for() -> None:
         client, upstream, _ = await p.exchange(POST)
         upstream.pause()
         sent = await fill(p, client)
-        looks = p.relay.hangups.looks
-        await settle(lambda: p.relay.hangups.looks > looks + 1)
+        looks = p.relay.shared.hangups.looks
+        await settle(lambda: p.relay.shared.hangups.looks > looks + 1)
         upstream.resume()
         assert len(await upstream.exactly(sent)) == sent

@@ -18,9 +18,9 @@ LONG = 60.0  # seconds; no test waits for it
 async def held(p: Pair, *segments: bytes) -> Wire:
     """A client whose request is held."""
     p.verdict = Verdict.HOLD
-    before = len(p.relay.parking)
+    before = len(p.relay.shared.parking)
     client = await p.sent(*segments)
-    await settle(lambda: len(p.relay.parking) > before)
+    await settle(lambda: len(p.relay.shared.parking) > before)
     return client
 
 
@@ -112,7 +112,7 @@ async def test_held_request_is_refused_when_the_state_falls_back(verdict: Verdic
             assert (await (await p.accept()).head()).startswith(b"GET /2 ")
         else:
             assert await client.rest() == b""
-        assert not p.relay.parking
+        assert not p.relay.shared.parking
 
 
 @both_loops
@@ -146,7 +146,7 @@ async def test_client_that_goes_away_while_held_is_forgotten() -> None:
         broken = await held(p, get(b"/2"))
         closed.close()
         broken.reset()
-        await settle(lambda: not p.relay.parking and not p.relay.open_connections)
+        await settle(lambda: not p.relay.shared.parking and not p.relay.open_connections)
         judge(p, Verdict.RELAY)
         client, _, head = await p.exchange(get(b"/3"))
         assert head.startswith(b"GET /3 ")

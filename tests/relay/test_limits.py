@@ -60,14 +60,14 @@ async def test_head_that_drips_is_not_given_more_time() -> None:
 @both_loops
 async def test_head_that_drips_is_read_as_a_whole_only_when_it_is_one() -> None:
     async with pair() as p:
-        read, looks = p.relay.heads.read, 0
+        read, looks = p.relay.shared.heads.read, 0
 
-        def counted(data: bytes) -> RequestHead | None:
+        def counted(data: bytes | bytearray) -> RequestHead | None:
             nonlocal looks
             looks += 1
             return read(data)
 
-        p.relay.heads.read = counted  # type: ignore[method-assign]
+        p.relay.shared.heads.read = counted  # type: ignore[method-assign]
         client, sent = await p.connect(), 0
         for line in [b"GET /slow HTTP/1.1\r\n", b"Host: a\r\n", *[b"X: y\r\n"] * 99]:
             await client.send(line)
@@ -177,7 +177,7 @@ async def test_request_that_comes_while_draining_is_turned_away() -> None:
     async with pair() as p:
         busy, upstream, _ = await p.exchange(get(b"/"))
         draining = asyncio.create_task(p.relay.drain(5))
-        await settle(lambda: p.relay.draining)
+        await settle(lambda: p.relay.shared.draining)
         p.verdict = Verdict.CLOSE
         late = await p.sent(get(b"/late"))
         answer = await late.rest()
@@ -196,7 +196,7 @@ async def test_upstream_that_accepts_nobody_is_504_in_time() -> None:
             answer = await client.rest()
             assert answer.startswith(b"HTTP/1.1 504 ")
             assert b"cannot connect to the upstream within 0.2 s" in answer
-            assert not p.relay._dials
+            assert not p.relay.shared.dialler.under_way
 
 
 @both_loops
@@ -204,6 +204,8 @@ async def test_client_that_leaves_while_its_upstream_is_dialled_stops_the_dial()
     with full_queue() as address:
         async with pair(dial=address) as p:
             client = await p.sent(get(b"/"))
-            await settle(lambda: p.relay._dials)
+            await settle(lambda: p.relay.shared.dialler.under_way)
             client.close()
-            await settle(lambda: not p.relay._dials and not p.relay.open_connections)
+            await settle(
+                lambda: not p.relay.shared.dialler.under_way and not p.relay.open_connections
+            )

@@ -1,4 +1,7 @@
-"""However the bytes of both sides are cut into reads, the outcome is the same."""
+"""However the bytes of both sides are cut into reads, the outcome is the same.
+
+Searched for on the pure part, thousands of cases a second; a few of the same go through sockets.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,27 @@ import asyncio
 import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from unittest.mock import ANY
 
+import pytest
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.relay.exchange.intake import Fault
 from proxy.relay.http.chunks import ChunkError, ChunkReader
 from tests.relay.raw import strict
 from tests.relay.raw.corpus_requests import ACCEPTED, REFUSED
-from tests.relay.raw.corpus_responses import BAD, SAME
+from tests.relay.raw.corpus_responses import BAD, CUT, SAME
 from tests.relay.raw.peers import OK, PATIENCE, Pair, Wire, get, message, pair
+from tests.relay.raw.played import Played
 from tests.relay.requestids import strip_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-MODEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -29,9 +37,108 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
-places = st.lists(st.integers(0, 10**6), max_size=12)
+PLACES = st.lists(st.integers(0, 10**6), max_size=12)
 SHORT = [case for case in ACCEPTED if len(case) < 2000]
 KEPT = [case for case in SHORT if b"HTTP/1.0" not in case and b": close" not in case]
+
+
+def one_by_one(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def relayed(sent: bytes, segments: list[bytes]) -> strict.Request:
+    """What the upstream gets of one whole request."""
+    played = Played()
+    played.client(segments)
+    request, rest = strict.read(played.to_upstream)
+    assert not rest
+    assert not played.intake.held
+    strip_ids(request, strict.read(sent.lstrip(b"\r\n"))[0])
+    return request
+
+
+@MANY
+@given(sent=st.sampled_from(ACCEPTED), places=PLACES)
+def test_request_cut_anywhere_arrives_the_same(sent: bytes, places: list[int]) -> None:
+    assert relayed(sent, cut(sent, places)) == relayed(sent, [sent])
+
+
+@MANY
+@given(case=st.sampled_from(REFUSED), places=PLACES)
+def test_refused_request_cut_anywhere_is_refused(
+    case: tuple[int, bytes], places: list[int]
+) -> None:
+    played = Played()
+    played.client(cut(case[1], places))
+    # One that only lacks its end is refused when its time is up.
+    follows = played.ending if played.over else played.talk.too_slow(stuck=None, paused=False)
+    assert isinstance(follows, Fault)
+    assert 400 <= follows.status < 600
+    # A body that broke later than its head must not have come to an end.
+    assert not played.to_upstream.endswith(b"0\r\n\r\n")
+
+
+@MANY
+@given(sent=st.sampled_from(SAME + BAD), places=PLACES)
+def test_response_cut_anywhere_arrives_the_same(sent: bytes, places: list[int]) -> None:
+    played = Played()
+    played.client([get(b"/")])
+    played.upstream(cut(sent, places))
+    if not played.over:
+        played.upstream_over(reset=False)
+    if sent in SAME:
+        assert played.to_client == sent
+        assert not isinstance(played.ending, Fault)
+    else:
+        assert played.ending == Fault(502, ANY)
+        assert b"HTTP/1.1 2" not in played.to_client
+
+
+@MANY
+@given(case=st.sampled_from(CUT), places=PLACES, reset=st.booleans())
+def test_response_that_goes_wrong_ends_the_connection_wherever_its_reads_end(
+    case: tuple[bytes, bytes], places: list[int], *, reset: bool
+) -> None:
+    played = Played()
+    played.client([get(b"/")])
+    played.upstream(cut(case[0] + case[1], places))
+    if not played.over:
+        played.upstream_over(reset=reset)
+    assert (case[0] + case[1]).startswith(played.to_client)
+    assert played.over
+
+
+@MANY
+@given(
+    sent=st.lists(st.sampled_from(KEPT), min_size=2, max_size=6),
+    places=PLACES,
+    answers=st.data(),
+)
+def test_pipeline_cut_anywhere_is_answered_in_order(
+    sent: list[bytes], places: list[int], answers: st.DataObject
+) -> None:
+    played = Played()
+    played.client(cut(b"".join(sent), places))
+    expected = b""
+    for number, request in enumerate(sent):
+        assert len(played.requests) == number + 1  # the next one waits for its turn
+        head = played.requests[-1]
+        assert head.raw.split(b" ")[:2] == request.lstrip(b"\r\n").split(b" ")[:2]
+        body = b"" if head.method == b"HEAD" else b"%d" % number
+        answer = message(b"HTTP/1.1 200 OK", b"Content-Length: 1", body=body)
+        played.upstream(cut(answer, answers.draw(PLACES)))
+        expected += answer
+        assert played.to_client == expected
+    assert not played.over
+    assert not played.talk.busy
+
+
+@pytest.mark.parametrize("sent", SHORT)
+def test_request_byte_by_byte_arrives_the_same(sent: bytes) -> None:
+    assert relayed(sent, one_by_one(sent)) == relayed(sent, [sent])
+
+
+# The same by sockets.
 
 
 def run(scenario: Callable[[Pair], Awaitable[None]], *, loop: str) -> None:
@@ -75,22 +182,24 @@ async def seen(p: Pair, sent: bytes, segments: list[bytes]) -> tuple[strict.Requ
     return request, answer
 
 
-@MODEST
-@given(sent=st.sampled_from(SHORT), places=places, loop=st.sampled_from(["asyncio", "uvloop"]))
-def test_request_cut_anywhere_arrives_the_same(sent: bytes, places: list[int], loop: str) -> None:
+@FEW
+@given(sent=st.sampled_from(SHORT), places=PLACES, loop=st.sampled_from(["asyncio", "uvloop"]))
+def test_request_cut_anywhere_arrives_the_same_by_sockets(
+    sent: bytes, places: list[int], loop: str
+) -> None:
     async def scenario(p: Pair) -> None:
         assert await seen(p, sent, cut(sent, places)) == await seen(p, sent, [sent])
 
     run(scenario, loop=loop)
 
 
-@MODEST
+@FEW
 @given(
     case=st.sampled_from([case for case in REFUSED if len(case[1]) < 2000]),
-    places=places,
+    places=PLACES,
     loop=st.sampled_from(["asyncio", "uvloop"]),
 )
-def test_refused_request_cut_anywhere_is_refused(
+def test_refused_request_cut_anywhere_is_refused_by_sockets(
     case: tuple[int, bytes], places: list[int], loop: str
 ) -> None:
     async def scenario(p: Pair) -> None:
@@ -106,13 +215,15 @@ def test_refused_request_cut_anywhere_is_refused(
     run(scenario, loop=loop)
 
 
-@MODEST
+@FEW
 @given(
     sent=st.sampled_from(SAME + BAD),
-    places=places,
+    places=PLACES,
     loop=st.sampled_from(["asyncio", "uvloop"]),
 )
-def test_response_cut_anywhere_arrives_the_same(sent: bytes, places: list[int], loop: str) -> None:
+def test_response_cut_anywhere_arrives_the_same_by_sockets(
+    sent: bytes, places: list[int], loop: str
+) -> None:
     async def scenario(p: Pair) -> None:
         client, upstream, _ = await p.exchange(get(b"/"))
         await trickle(upstream, cut(sent, places))
@@ -126,13 +237,13 @@ def test_response_cut_anywhere_arrives_the_same(sent: bytes, places: list[int], 
     run(scenario, loop=loop)
 
 
-@MODEST
+@FEW
 @given(
     sent=st.lists(st.sampled_from(KEPT), min_size=2, max_size=4),
-    places=places,
+    places=PLACES,
     loop=st.sampled_from(["asyncio", "uvloop"]),
 )
-def test_pipeline_cut_anywhere_is_answered_in_order(
+def test_pipeline_cut_anywhere_is_answered_in_order_by_sockets(
     sent: list[bytes], places: list[int], loop: str
 ) -> None:
     async def scenario(p: Pair) -> None:
@@ -167,7 +278,7 @@ async def _body(upstream: Wire, head: bytes) -> None:
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=8),
     after=st.binary(max_size=10),
-    places=places,
+    places=PLACES,
 )
 def test_chunk_reader_finds_the_end_however_the_body_is_cut(
     chunks: list[bytes], after: bytes, places: list[int]
@@ -186,7 +297,7 @@ def test_chunk_reader_finds_the_end_however_the_body_is_cut(
 
 
 @settings(max_examples=300, deadline=None)
-@given(noise=st.text("01a\r\n; \0"), places=places)
+@given(noise=st.text("01a\r\n; \0"), places=PLACES)
 def test_chunk_reader_judges_noise_the_same_however_it_is_cut(
     noise: str, places: list[int]
 ) -> None:

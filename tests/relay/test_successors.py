@@ -30,7 +30,7 @@ async def test_what_was_held_for_one_upstream_is_not_held_for_the_next(again: Ve
     async with pair(hold=LONG) as p:
         p.verdict = Verdict.HOLD
         clients = [await p.sent(get(b"/", b"X-Session-API-Key: theirs")) for _ in range(MANY)]
-        await settle(lambda: len(p.relay.parking) == MANY)
+        await settle(lambda: len(p.relay.shared.parking) == MANY)
         judge(p, Verdict.REFUSE, again)
         for client in clients:
             assert (await client.head()).startswith(b"HTTP/1.1 503 ")
@@ -46,7 +46,7 @@ async def test_what_came_behind_a_held_request_is_not_for_the_next_upstream_eith
         p.verdict = Verdict.HOLD
         post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 3", body=b"abc")
         clients = [await p.sent(first + get(b"/behind")) for first in (get(b"/"), post)]
-        await settle(lambda: len(p.relay.parking) == len(clients))
+        await settle(lambda: len(p.relay.shared.parking) == len(clients))
         judge(p, Verdict.REFUSE, Verdict.RELAY)
         for client in clients:
             assert (await client.rest()).count(b"HTTP/1.1 503 ") == 1
@@ -58,7 +58,7 @@ async def test_what_was_held_for_one_upstream_ends_with_the_shutdown_after_it() 
     async with pair(hold=LONG) as p:
         p.verdict = Verdict.HOLD
         client = await p.sent(get(b"/"))
-        await settle(lambda: p.relay.parking)
+        await settle(lambda: p.relay.shared.parking)
         judge(p, Verdict.REFUSE, Verdict.CLOSE)
         assert b"\r\nConnection: close\r\n" in await client.rest()
 
@@ -69,22 +69,22 @@ async def test_connection_that_is_made_while_its_upstream_ends_does_not_reach_th
         async with pair(dial=address, connect_timeout=LONG) as p:
             post = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 9")
             clients = [await p.sent(get(b"/")), await p.sent(post)]
-            await settle(lambda: len(p.relay._dials) == len(clients))
+            await settle(lambda: len(p.relay.shared.dialler.under_way) == len(clients))
             judge(p, Verdict.HOLD, Verdict.RELAY)  # the same one was started again
-            assert len(p.relay._dials) == len(clients)
+            assert len(p.relay.shared.dialler.under_way) == len(clients)
             judge(p, Verdict.REFUSE, Verdict.RELAY)
             for client in clients:
                 answer = await client.rest()
                 assert answer.startswith(b"HTTP/1.1 502 ")
                 assert b"cannot connect to the upstream: it has ended" in answer
-            assert not p.relay._dials
+            assert not p.relay.shared.dialler.under_way
 
 
 @both_loops
 async def test_control_plane_is_reached_across_changes_of_the_state() -> None:
     async with pair(hold=LONG) as p:
         clients = [await p.sent(get(b"/health")) for _ in range(20)]
-        await settle(lambda: p.relay._dials)
+        await settle(lambda: p.relay.shared.dialler.under_way)
         judge(p, Verdict.REFUSE, Verdict.CLOSE)
         for client in clients:
             assert (await client.head()).startswith(b"HTTP/1.1 200 ")

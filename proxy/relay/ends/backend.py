@@ -9,49 +9,91 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.lifecycle.gate import FOR_UPSTREAM
-from proxy.relay.ends.wire import reset_on_close
-from proxy.relay.exchange.follower import GONE, IDLE, STAGES, TUNNEL, Follower
+from proxy.relay.ends.wire import BACKEND_FULL, FROM_UPSTREAM, Wire, reset_on_close, shut
+from proxy.relay.exchange.conversation import CONTROL
+from proxy.relay.exchange.follower import BROKEN, ENDED, GONE, IDLE, MORE, TUNNEL, Follower
 from proxy.relay.http.limits import HELD, HIGH_WATER
+from proxy.relay.patience.wheel import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.relay.ends.client import Client
+    from proxy.lifecycle.gate import Verdict
+    from proxy.relay.patience.wheel import Wheel
 
 _UNREAD: Final = 4 * 1024 * 1024  # more than a socket buffers
 
 
-class Backend(Follower):
-    """One exchange at a time: `begin`, `write` the request, then the client hears how it ends."""
+class Owner(Protocol):
+    """Whom a backend serves."""
 
-    __slots__ = ("_queue", "_queued", "_transport", "control", "deadline", "dial", "slot")
+    wire: Wire
 
-    def __init__(self, client: Client, *, control: bool) -> None:
-        super().__init__(client)
-        self.control = control
-        self.deadline = self.slot = 0  # the wheel's: until when the connection must be made
-        self.dial: asyncio.Task[None] | None = None
-        self._transport: asyncio.Transport | None = None
-        self._queue: list[bytes] = []  # written before the connection was made
-        self._queued = 0
+    def heard(self, backend: Backend, event: int, out: bytes) -> None:
+        """What its follower says has happened; `out` goes to the client."""
 
-    # What the client does.
+    def refuse(self, status: int, why: str) -> None:
+        """It could not be reached."""
+
+    def judged(self) -> Verdict:
+        """What the gate says of the present request by this time."""
+
+    def pause(self, reason: int) -> None: ...
+    def resume(self, reason: int) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Dial:
+    """One attempt to connect `backend`, which the wheel ends after `seconds`."""
+
+    backend: Backend
+    task: asyncio.Task[None]
+    wheel: Wheel
+    seconds: float
+    deadline: int = NEVER
+    slot: int = NEVER
+
+    def expired(self) -> None:
+        self.backend.refused(504, f"cannot connect to the upstream within {self.seconds:g} s")
+
+    def stop(self) -> None:
+        # The way to the control plane is short and has two ends: when one is cut while it is made,
+        # the other never hears of it.
+        if self.backend.source != CONTROL:
+            self.task.cancel()
+            self.wheel.forget(self)
+
+
+@dataclass(slots=True, eq=False)
+class Backend(asyncio.Protocol):
+    """One exchange at a time: `follower.begin`, `write` the request; the owner hears the rest."""
+
+    _owner: Owner
+    source: int
+    follower: Follower
+    dial: Dial | None = None
+    _transport: asyncio.Transport | None = None
+    _queue: list[bytes] = field(default_factory=list)  # written before the connection was made
+    _queued: int = 0
+
+    # What the owner does.
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
-        elif self.stage != GONE:
+        elif self.follower.stage != GONE:
             self._queue.append(data)
             self._queued += len(data)
             if self._queued > HELD:
-                self.client.backend_full()
+                self._owner.pause(BACKEND_FULL)
 
     def write_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            _shut(self._transport)
+            shut(self._transport)
 
     def pause(self) -> None:
         if self._transport is not None:
@@ -62,8 +104,8 @@ class Backend(Follower):
             self._transport.resume_reading()
 
     def close(self, *, at_once: bool) -> None:
-        """Let go, quietly: the client hears nothing of it. `at_once` also drops what is unsent."""
-        self.stage = GONE
+        """Let go, quietly: the owner hears nothing of it. `at_once` also drops what is unsent."""
+        self.follower.stage = GONE
         self._stop_dialling()
         if self._transport is None:
             return
@@ -78,40 +120,33 @@ class Backend(Follower):
             reset_on_close(self._transport)
         self.close(at_once=reset)
 
-    def expired(self) -> None:
-        """The wheel: nobody has accepted the connection."""
-        self._stop_dialling()
-        seconds = self.client.relay.limits.connect_timeout
-        self.refused(504, f"cannot connect to the upstream within {seconds:g} s")
+    # What becomes of the attempt to connect.
 
     def reconsider(self) -> None:
         """The state has changed: who accepts the connection now may be the upstream's successor."""
-        dialling = self.dial is not None and not self.control
-        if dialling and self.client.judged() not in FOR_UPSTREAM:
+        if self.source != CONTROL and self._owner.judged() not in FOR_UPSTREAM:
             self.refused(502, "cannot connect to the upstream: it has ended")
-
-    def _stop_dialling(self) -> None:
-        dial, self.dial = self.dial, None
-        # The way to the control plane is short and has two ends: when one is cut while it is made,
-        # the other never hears of it.
-        if dial is not None and not self.control:
-            dial.cancel()
-            self.client.relay.wheel.forget(self)
 
     def refused(self, status: int, detail: str) -> None:
         """The connection could not be made."""
         self._stop_dialling()
-        if self.stage != GONE:
-            self.stage = GONE
-            self.client.failed(status, detail)
+        if self.follower.stage != GONE:
+            self.follower.stage = GONE
+            self._owner.refuse(status, detail)
+
+    def _stop_dialling(self) -> None:
+        dial, self.dial = self.dial, None
+        if dial is not None:
+            dial.stop()
 
     # What the event loop does.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-        self.dial = None
-        self.client.relay.wheel.forget(self)
-        if self.stage == GONE:
+        dial, self.dial = self.dial, None
+        if dial is not None:
+            dial.wheel.forget(dial)
+        if self.follower.stage == GONE:
             # After whoever waits for the connection has been told of it: uvloop loses him else.
             asyncio.get_running_loop().call_soon(transport.abort)
             return
@@ -121,31 +156,43 @@ class Backend(Follower):
             transport.write(b"".join(self._queue))
             self._queue.clear()
             self._queued = 0
-            self.client.backend_drained()
+            self._owner.resume(BACKEND_FULL)
+
+    def data_received(self, data: bytes) -> None:
+        event, out = self.follower.feed(data)
+        if event >= BROKEN:
+            self.close(at_once=True)
+        elif event == ENDED and not self.follower.keep:
+            self.close(at_once=self.follower.excess)
+        self._owner.heard(self, event, out)
 
     def pause_writing(self) -> None:
-        self.client.backend_full()
+        self._owner.pause(BACKEND_FULL)
 
     def resume_writing(self) -> None:
-        self.client.backend_drained()
+        self._owner.resume(BACKEND_FULL)
 
     def eof_received(self) -> bool:
-        if self.stage == TUNNEL:
-            return self.client.tunnel_ended()
-        self.over(None)
+        if self.follower.stage == TUNNEL:
+            return self._owner.wire.end(FROM_UPSTREAM)
+        self._over(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self._transport = self._transport, None
-        if exc is not None and self.stage not in {IDLE, GONE} and transport is not None:
+        if exc is not None and self.follower.stage not in {IDLE, GONE} and transport is not None:
             # A write that failed ends the transport, while an early answer may wait unread.
             for data in _unread(transport):
                 self.data_received(data)
-        self.over(exc)
+        self._over(exc)
+
+    def _over(self, exc: Exception | None) -> None:
+        event = self.follower.over(reset=exc is not None)
+        if event != MORE:
+            self._owner.heard(self, event, b"")
 
     def __repr__(self) -> str:
-        kind = "control" if self.control else "upstream"
-        return f"<Backend {kind} {STAGES[self.stage]}>"
+        return f"<Backend {'control' if self.source == CONTROL else 'upstream'} {self.follower!r}>"
 
 
 def _unread(transport: asyncio.Transport) -> Iterator[bytes]:
@@ -156,11 +203,3 @@ def _unread(transport: asyncio.Transport) -> Iterator[bytes]:
         while left > 0 and (data := os.read(sock.fileno(), HIGH_WATER)):
             left -= len(data)
             yield data
-
-
-def _shut(transport: asyncio.Transport) -> None:
-    """Send FIN; a peer that is gone already will be noticed by its own event."""
-    try:
-        transport.write_eof()
-    except (OSError, RuntimeError):
-        transport.abort()

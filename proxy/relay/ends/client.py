@@ -1,293 +1,298 @@
-"""The client's side: for each request, ask the gate and pair with a backend.
+"""The client's side: reads, has what it has read served, and does what follows.
 
-A connection works on one request at a time. While its response is outstanding, further bytes
-are held, up to a bound, so pipelined requests are answered in order and a byte that follows
-an upgrade request is neither request nor tunnel until the upstream has decided.
-
-Either side's close is the other's. A client that ends its side while a request is under way is
-taken for gone, as the end of a closed connection looks the same, and its upstream connection is
-cut; only in a tunnel one direction may outlive the other.
+How a connection ends decides what the client sees of the answer. A plain close with unread bytes
+behind it is a reset, and a reset takes away what the client has not read yet; so an end that the
+client may still be sending into lingers: FIN, then read and drop for a while.
 """
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
-from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
-from proxy.relay.ends.backend import Backend
-from proxy.relay.ends.wire import (
-    BACKEND_FULL,
-    BODY,
-    BOTH,
-    CLOSED,
-    FROM_CLIENT,
-    FROM_UPSTREAM,
-    HEAD,
-    HELD_FULL,
-    LINGER,
-    STATES,
-    TUNNEL,
-    WAIT,
-)
-from proxy.relay.exchange.conversation import Unserved
-from proxy.relay.http.body import RequestBody
-from proxy.relay.http.fields import CHUNKED
-from proxy.relay.http.limits import HIGH_WATER, KNOWN_SIZE, LARGE_READ
+from proxy.lifecycle.gate import Verdict
+from proxy.relay.ends import wire as lines
+from proxy.relay.ends.service import Service
+from proxy.relay.exchange import conversation as follow
+from proxy.relay.exchange.conversation import OVER, Conversation
+from proxy.relay.exchange.follower import BEGUN, ENDED, MORE, SWITCHED
+from proxy.relay.exchange.intake import BODY, CLOSED, HEAD, LINGER, TUNNEL, WAIT, Fault, Intake
+from proxy.relay.http.head import RequestHead
+from proxy.relay.http.limits import HELD, HIGH_WATER, LARGE_READ
 from proxy.relay.patience.wheel import NEVER
-from proxy.relay.telling.tally import SWITCHING
+from proxy.relay.telling.record import Record
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
 
-    from proxy.relay.exchange.follower import Follower
-    from proxy.relay.http.head import RequestHead
-    from proxy.relay.relay import Relay
-
-_RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks
+    from proxy.relay.ends.backend import Backend
+    from proxy.relay.ends.shared import Shared
 
 
-class Client(Unserved):
-    """One client connection."""
+@dataclass(slots=True, eq=False)
+class Client(asyncio.Protocol):
+    """One client connection; whoever keeps it hears when it is made and when it is lost."""
 
-    __slots__ = ("_control", "_upstream")
-
-    def __init__(self, relay: Relay) -> None:
-        super().__init__(relay)
-        self._upstream: Backend | None = None
-        self._control: Backend | None = None
+    _shared: Shared
+    _made: Callable[[Client], None]
+    _lost: Callable[[Client], None]
+    deadline: int = NEVER  # the wheel's
+    slot: int = NEVER
+    _timed: bool = True  # the time for the head to come runs, at first since the connect
+    record: Record = field(init=False)
+    talk: Conversation = field(init=False)
+    _intake: Intake = field(init=False)
+    _service: Service = field(init=False)
+    _transport: asyncio.Transport = field(init=False)
+    wire: lines.Wire = field(init=False)
 
     # What the event loop does.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport = cast("asyncio.Transport", transport)  # no class of uvloop's
+        self._transport = transport = cast("asyncio.Transport", transport)  # no class of uvloop's
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.forwarding = self.relay.peers.forwarding(transport.get_extra_info("peername"))
-        self.relay.admit(self)
+        self.wire = lines.Wire(transport)
+        peer = self._shared.peers.forwarding(transport.get_extra_info("peername"))
+        self._intake = Intake(self._shared.heads)
+        self.talk = Conversation(self._intake, peer)
+        self.record = Record(self._shared.telling)
+        self._service = Service(self._shared, transport, self.talk, self.record)
+        self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        size = len(data)
-        self.received += size
-        state = self.state
-        if size >= LARGE_READ and self._of_small_things():
-            self.take_turns()
-        if state == HEAD and not self.stalled:
-            if self.held:
-                self.read_more_of_head(data)
-            elif size <= KNOWN_SIZE and (head := self.relay.heads.known.get(data)) is not None:
-                self.begin(head, b"")  # the way of most requests, and the short one
-            else:
-                self.read(data)
-        elif state == TUNNEL and self._active is not None:
-            self._active.write(data)
-        elif state == BODY:
-            self.read(data)
-        elif state in {WAIT, HEAD}:
-            self.hold(data)
-        elif state == LINGER:
-            self.linger(size)
-
-    def _of_small_things(self) -> bool:
-        """Whether what is read next may be cut into very many pieces: heads, or chunks."""
-        head = self.head
-        chunks = head is not None and head.length == CHUNKED
-        return self.state == HEAD or (self.state == BODY and chunks)
+        self.record.received += (size := len(data))
+        intake = self._intake
+        stage = intake.stage
+        if stage == HEAD and not self.wire.stalled and (head := intake.whole(data)) is not None:
+            self._begin(head)
+            return
+        if size >= LARGE_READ and intake.fine:
+            self.wire.pause(lines.OTHERS_TURN)  # read on when the others have had their turn
+            self._shared.loop.call_soon(self.resume, lines.OTHERS_TURN)
+        if stage == BODY or (stage == HEAD and not self.wire.stalled):
+            self._read(data)
+        elif stage == TUNNEL:
+            if self._service.active is not None:
+                self._service.active.write(data)
+        elif stage == LINGER:
+            self.wire.drop(size)
+        elif stage != CLOSED:
+            intake.held += data
+            self._mind_the_held()
 
     def eof_received(self) -> bool:
-        if self.state == TUNNEL:
-            return self._end_direction(FROM_CLIENT)
-        self.let_go()
+        if self._intake.stage == TUNNEL:
+            if self._service.active is not None:
+                self._service.active.write_eof()
+            return self.wire.end(lines.FROM_CLIENT)
+        self._let_go()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.state == TUNNEL:
-            self.relay.tunnels -= 1
-            if exc is not None and not self.cause:
-                self.cause = "client"
-            if self._active is not None:
-                self._active.end_tunnel(reset=exc is not None)
-            self._active = self._upstream = None
-        self.state = CLOSED
-        self.let_go()
-        self.relay.forget(self)
+        if self._intake.stage == TUNNEL:
+            self._service.end_tunnel(reset=exc is not None)
+        self._intake.stage = CLOSED
+        self._let_go()
+        self._lost(self)
 
-    # Exchanges.
+    def pause_writing(self) -> None:
+        self.wire.stall()
+        if self._service.active is not None:
+            self._service.active.pause()
+        if self._intake.stage == WAIT:
+            self._shared.wheel.arm(self, self._shared.idle_ticks)
 
-    def begin(self, head: RequestHead, rest: bytes) -> bytes:
-        relay = self.relay
-        relay.requests += 1
-        self.deadline = NEVER
-        self.head = head
-        self.request_id = head.request_id or self.made_id()
-        if relay.watched:
-            self.began = monotonic()
-        self._body = RequestBody(head.length) if head.length else None
-        self._responded = self._timed = False
-        self._last = not head.keep_alive
-        return self.dispatch(relay.gate(head.method, head.target), head, rest)
-
-    def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
-        relay = self.relay
-        if relay.admits is not None and verdict in FOR_UPSTREAM and not relay.admits(head):
-            verdict = Verdict.UNAUTHORIZED
-        if verdict is _RELAY:
-            backend = self._upstream
-            if backend is None:
-                backend = self._upstream = relay.open(Backend(self, control=False))
-        elif verdict is Verdict.CONTROL:
-            backend = self._control
-            if backend is None:
-                backend = self._control = relay.open(Backend(self, control=True))
+    def resume_writing(self) -> None:
+        self.wire.stalled = False
+        if self._intake.stage == WAIT:
+            self._shared.wheel.disarm(self)
+        if self._service.active is not None:
+            self._service.active.resume()
         else:
-            return self.turn_away(verdict, head, rest)
-        self._active = backend
-        backend.begin(head)
-        upstream = verdict is _RELAY
-        out = head.forward(self.forwarding, self.request_id, upstream=upstream)
-        if self._body is None:
-            self.state = WAIT
-            backend.write(out)
-            return rest
-        self.state = BODY
-        return self.read_body(rest, out)
+            self._read_held()
 
-    # What the backend reports.
-
-    def response_ended(self, *, keep: bool) -> None:
-        """The response is complete; not `keep`: the backend closes."""
-        self._responded = True
-        if not keep:
-            if self._active is self._upstream:
-                self._upstream = None
-                self._last = True
+    def _read(self, data: bytes = b"") -> None:
+        """Work on what has come, until something has to be waited for."""
+        intake = self._intake
+        event = intake.read(data)
+        while event is not None:
+            if isinstance(event, RequestHead):
+                self._begin(event)
+            elif isinstance(event, bytes):
+                self._mind_the_body(self._service.pass_on(event))
             else:
-                self._control = None
-        if self.state == WAIT:
-            if self.held and self.head is not None and self.head.upgrade:
-                self._last = True  # meant for a tunnel that did not come about
-            self.end_exchange()
-            if self.state == HEAD and self.held:
-                self.read_held()
-        elif self._last or not keep or self._body_in_doubt():
-            self.finish()
+                self._follow(event)
+            may_read = intake.held and not (intake.stage == HEAD and self.wire.stalled)
+            event = intake.read() if may_read else None
+        if intake.held or self.wire.pauses:
+            self._mind_the_held()
 
-    def _body_in_doubt(self) -> bool:
-        # The client was told the end before it was told to continue: whether its body comes
-        # at all is open, so what follows has two readings (RFC 9110 section 10.1.1).
-        head, body = self.head, self._body
-        return head is not None and head.expects and body is not None and not body.begun
+    def _begin(self, head: RequestHead) -> None:
+        shared = self._shared
+        shared.requests += 1
+        self.deadline = NEVER
+        self._timed = False
+        self.talk.begin(head)
+        if shared.telling.watched:
+            self.record.began = monotonic()
+        follows = self._service.serve(shared.gate(head.method, head.target), head, self)
+        if follows or head.length:
+            self._mind_the_body(follows)
 
-    def end_exchange(self) -> None:
-        if self.began:
-            self.told()
-        self._active = self.head = self._body = None
-        if self._last or self.relay.draining:
-            self.finish()
+    def _read_held(self) -> None:
+        if self._intake.held and self._intake.stage in {HEAD, BODY} and not self.wire.stalled:
+            self._read()
+
+    def _mind_the_held(self) -> None:
+        intake = self._intake
+        if len(intake.held) > HELD:
+            self.pause(lines.HELD_FULL)
+        else:
+            self.resume(lines.HELD_FULL)
+        if intake.stage == HEAD and intake.held and not self._timed:
+            self._timed = True
+            self._shared.wheel.arm(self, self._shared.head_ticks)
+
+    def _mind_the_body(self, follows: int | Fault) -> None:
+        if self._intake.stage == BODY:
+            self._shared.wheel.arm(self, self._shared.idle_ticks)
+        elif self._intake.stage == WAIT:
+            self._shared.wheel.disarm(self)
+        self._follow(follows)
+
+    def _follow(self, follows: int | Fault) -> None:
+        if isinstance(follows, Fault):
+            self.refuse(*follows)
+        elif follows == OVER:
+            if self._service.active is None and self._intake.held:
+                # We have answered, and nobody else has had a turn since the request was read;
+                # there may be thousands behind it.
+                self._shared.loop.call_soon(self._take_turn)
+            else:
+                self._end_exchange()
+        elif follows == follow.FINISH:
+            self._finish()
+        elif follows == follow.CLOSE:
+            self._close()
+        elif follows:
+            if follows == follow.RESET:
+                lines.reset_on_close(self._transport)
+            self.abort()
+
+    def _take_turn(self) -> None:
+        if self._intake.stage == WAIT:  # it has not ended meanwhile
+            self._end_exchange()
+            self._read_held()
+
+    def _end_exchange(self) -> None:
+        record = self.record
+        if record.began:
+            record.tell(self.talk)
+        self._service.active = None
+        if self.talk.last or self._shared.draining:
+            self._finish()
+        else:
+            self.talk.next()
+            self._shared.wheel.arm(self, self._shared.idle_ticks)
+
+    def refuse(self, status: int, why: str) -> None:
+        """Answer with an error if that is still possible, and end the connection."""
+        self._service.refuse(status, why)
+        if self._intake.stage == HEAD:
+            self._linger()  # what follows a head that was refused has no reading
+        else:
+            self._finish()
+
+    def heard(self, backend: Backend, event: int, out: bytes) -> None:
+        record = self.record
+        if out:
+            record.returned += len(out)
+            self._transport.write(out)
+        if event == ENDED:
+            after = self.talk.answered(backend.follower)
+            if after == OVER:  # the way of most answers, and the short one
+                self._end_exchange()
+                if self._intake.held:
+                    self._read_held()
+            else:
+                self._follow(after)
+        elif event != MORE:
+            follows = self.talk.heard(backend.follower, backend.source, event)
+            if event == BEGUN and record.began:
+                record.first = monotonic()
+            elif event == SWITCHED:
+                self._service.open_tunnel()
+                self.resume(lines.HELD_FULL)
+            self._follow(follows)
+
+    def judged(self) -> Verdict:
+        return self._service.judged()
+
+    def go_on(self, verdict: Verdict) -> None:
+        self._mind_the_body(self._service.go_on(verdict, self))
+        self._read_held()
+        self._mind_the_held()
+
+    def pause(self, reason: int) -> None:
+        self.wire.pause(reason)
+        self._shared.hangups.watch(self)
+
+    def resume(self, reason: int) -> None:
+        if self.wire.resume(reason):
+            self._shared.hangups.forget(self)
+
+    def expired(self) -> None:
+        if self._intake.stage == TUNNEL:
             return
-        self.state = HEAD
-        self.status = 0
-        self.relay.wheel.arm(self, self.relay.idle_ticks)
+        follows = self.talk.too_slow(stuck=self.wire.stuck(), paused=bool(self.wire.pauses))
+        if follows == follow.PATIENCE:
+            self._shared.wheel.arm(self, self._shared.idle_ticks)
+        self._follow(follows)
 
-    def failed(self, status: int, why: str) -> None:
-        """The backend has no answer, or one that cannot be passed on."""
-        if self.status:
-            self.cause = "upstream"
-            self.finish()
-        else:
-            self.refuse(status, why)
+    def fileno(self) -> int:
+        return int(self._transport.get_extra_info("socket").fileno())
 
-    def truncated(self, *, reset: bool) -> None:
-        """The response ends before its end; the client must see that it does."""
-        self.cause = "upstream"
-        if reset:
-            self.reset()
-        else:
-            self.finish()
-
-    def vanish(self) -> None:
-        """A kept connection died under a request: the client may ask again, as it would then."""
-        self.cause = "upstream"
-        self.finish()
-
-    def backend_left(self, backend: Follower) -> None:
-        """An idle backend closed."""
-        if backend is self._control:
-            self._control = None
-            return
-        self._upstream = None
-        if self.state == HEAD or backend is self._active:
-            self.finish()  # nobody is left to take the rest of a body that was answered early
-        else:
-            self._last = True
-
-    def backend_full(self) -> None:
-        self.pause(BACKEND_FULL)
-
-    def backend_drained(self) -> None:
-        self.resume(BACKEND_FULL)
-
-    # Tunnels.
-
-    def may_tunnel(self) -> bool:
-        return self.state == WAIT
-
-    def tunnel_opened(self) -> None:
-        self.state = TUNNEL
-        self.relay.tunnels += 1
-        self.status = SWITCHING
-        self._responded = True
-        if self.began:
-            self.tunnel_begins()
-        if not self.began:
-            self.head = None
-        if self._control is not None:
-            self._control.close(at_once=False)
-            self._control = None
-        if self.held and self._active is not None:
-            self._active.write(bytes(self.held))
-        self.held = bytearray()
-        self.resume(HELD_FULL)
-
-    def tunnel_ended(self) -> bool:
-        """The upstream's direction is over; whether its connection stays open."""
-        return self._end_direction(FROM_UPSTREAM)
-
-    def tunnel_lost(self, *, reset: bool) -> None:
-        """The upstream's connection is gone."""
-        self._active = self._upstream = None
-        if reset:
-            self.cause = "upstream"
-            self.reset()
-        else:
-            self.transport.close()
-
-    def _end_direction(self, direction: int) -> bool:
-        self.ended |= direction
-        if direction == FROM_UPSTREAM:
-            self.write_eof()
-        elif self._active is not None:
-            self._active.write_eof()
-        return self.ended != BOTH
-
-    # Ending.
+    def hung_up(self, *, broken: bool) -> None:
+        """What a read would have told. In a tunnel one direction may end before the other."""
+        if broken:
+            self.abort()
+        elif self._intake.stage != TUNNEL:
+            self._close()
 
     def drain(self) -> None:
         """Close if no request is under way; one that is ends the connection."""
-        if self.state == HEAD:
-            self.close()
-        elif self in self.relay.parking:
+        if self._intake.stage == HEAD:
+            self._close()
+        elif self in self._shared.parking:
             self.go_on(Verdict.CLOSE)
 
-    def let_go(self) -> None:
-        """Close the backends: at once where an answer is still owed."""
-        if self.began:
-            self.told(self.cause or ("" if self._responded else "client"))
-        for backend in (self._upstream, self._control):
-            if backend is not None:
-                backend.close(at_once=backend is self._active)
-        self._upstream = self._control = self._active = None
-        self.relay.parking.forget(self)
-        self.relay.hangups.forget(self)
+    def _finish(self) -> None:
+        """End the connection so that the client gets all that was written."""
+        if self._intake.stage in {HEAD, WAIT} and not self._intake.held:
+            self._close()
+        elif self._intake.stage not in {LINGER, CLOSED}:
+            self._linger()
 
-    def __repr__(self) -> str:
-        return f"<Client {STATES[self.state]} {self.head!r} {self._active!r}>"
+    def _linger(self) -> None:
+        self._let_go()
+        self._intake.leave(LINGER)
+        self.wire.linger()
+        self._shared.wheel.arm(self, self._shared.linger_ticks)
+
+    def _close(self) -> None:
+        if self._intake.stage != TUNNEL:
+            self._intake.stage = CLOSED
+            self._let_go()
+            self._shared.wheel.arm(self, self._shared.flush_ticks)
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._let_go()
+        self._transport.abort()
+
+    def _let_go(self) -> None:
+        self._service.let_go()
+        self._shared.parking.forget(self)
+        self._shared.hangups.forget(self)

@@ -1,113 +1,218 @@
-"""Requests that no backend answers, or not yet: refused, or parked until the state has changed.
+"""A client's connection as a conversation: a request, its answer, and what follows from them.
 
-What follows a parked head is held as behind any request that is under way, so a body is bounded
-however large it is, and the client waits as it would for a slow answer.
+It works on one request at a time. While the answer is outstanding, further bytes are held, so
+pipelined requests are answered in order and a byte that follows an upgrade request is neither
+request nor tunnel until the upstream has decided.
+
+Either side's close is the other's. A client that ends its side while a request is under way is
+taken for gone, as the end of a closed connection looks the same, and its upstream connection is
+cut; only in a tunnel one direction may outlive the other.
 """
 
 from __future__ import annotations
 
-import asyncio
-from time import monotonic
-from typing import TYPE_CHECKING
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
-from proxy.relay.ends.wire import BODY, HEAD, WAIT
-from proxy.relay.exchange.intake import Intake
-from proxy.relay.exchange.refusals import GATE_REASONS, Refusal, detail, error_reason, render
+from proxy.relay.exchange import follower as events
+from proxy.relay.exchange.intake import BODY, HEAD, TUNNEL, WAIT, Fault, Intake
 from proxy.relay.http.limits import DISCARDED
 
 if TYPE_CHECKING:
+    from proxy.relay.exchange.follower import Follower
+    from proxy.relay.http.forwarding import Forwarding
     from proxy.relay.http.head import RequestHead
-    from proxy.relay.relay import Relay
+
+# Who answers; the proxy itself with a refusal or an error.
+UPSTREAM, CONTROL, PROXY = range(3)
+SWITCHING: Final = 101
+
+# What follows for the connection: nothing yet; the exchange is over; the connection is, once the
+# client has got all that was written, whatever it still sends; it is closed, cut, or reset. Or a
+# `Fault`: it is over with that answer.
+PATIENCE, OVER, FINISH, CLOSE, ABORT, RESET = range(6)
 
 
-class Unserved(Intake):
-    """The present request, and the answers that the relay gives to it itself."""
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """`head` is the present request; `request_id` its own, or made here.
 
-    __slots__ = ("_last",)
+    `status` is that of the final answer, 0 until its head was passed on; `responded`: that answer
+    is complete; `refused`: why the proxy answered itself; `last`: the connection ends with this
+    exchange; `cause`: who cut it, if anybody but the client.
+    """
 
-    def __init__(self, relay: Relay) -> None:
-        super().__init__(relay)
-        self._last = False  # the connection ends with this exchange
+    intake: Intake
+    peer: Forwarding
+    head: RequestHead | None = None
+    request_id: bytes = b""
+    source: int = PROXY
+    status: int = 0
+    responded: bool = False
+    refused: str = ""
+    last: bool = False
+    cause: str = ""
+    _follower: Follower | None = None  # of the one that answers
+    _stem: bytes = b""  # what all ids that this connection makes begin with
+    _made: int = 0
 
-    def dispatch(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
-        """Do with a request what the gate says; what of `rest` is still unread."""
-        raise NotImplementedError
+    # A request.
 
-    def judged(self) -> Verdict:
-        """What the gate says of the present request by this time."""
-        head = self.head
-        return Verdict.REFUSE if head is None else self.relay.gate(head.method, head.target)
+    def begin(self, head: RequestHead) -> None:
+        self.head = head
+        self.request_id = head.request_id or self.made_id()
+        self.last = not head.keep_alive
+        self.responded = False
 
-    def go_on(self, verdict: Verdict) -> None:
-        """Do with a parked request what `verdict` says."""
-        self.relay.parking.forget(self)
-        head = self.head
-        if head is None:
-            return
-        if verdict not in FOR_UPSTREAM and len(self.held) > head.length:
-            self._last = True  # the requests behind it came for the same upstream
-        self.dispatch(verdict, head, b"")
-        if self.held and self.state in {BODY, HEAD}:
-            self.read_held()
+    def made_id(self) -> bytes:
+        """An id that no other request has: random for the connection, then counted."""
+        if not self._stem:
+            self._stem = b"%016x" % random.getrandbits(64)
+        self._made = made = self._made + 1
+        return b"%b-%x" % (self._stem, made)
 
-    def turn_away(self, verdict: Verdict, head: RequestHead, rest: bytes) -> bytes:
-        """Park it, or answer in the backend's place; what is left to read."""
-        self._active = None
-        if verdict is Verdict.HOLD:
-            self.state = WAIT
-            self.relay.parking.add(self)
-            return rest
+    def ask(self, head: RequestHead, source: int, follower: Follower) -> bytes | Fault:
+        """A backend is to answer; what it is sent: the head, and what has come of the body."""
+        self.source = source
+        self._follower = follower
+        follower.begin(head)
+        out = head.forward(self.peer, self.request_id, upstream=source == UPSTREAM)
+        if self.intake.stage != BODY:
+            return out
+        part = self.intake.read()
+        if isinstance(part, Fault):
+            return part
+        self.passed_on()
+        return out + part if isinstance(part, bytes) else out
+
+    def passed_on(self) -> int:
+        """A part of the body has gone on, or was dropped."""
+        if self.intake.stage == BODY:
+            return PATIENCE
+        if self._follower is not None and self.head is not None:
+            self._follower.switches = self.head.upgrade
+        return OVER if self.responded else PATIENCE
+
+    def next(self) -> None:
+        """The exchange is over, and another one may follow."""
+        self.head = None
+        self.status = 0
+        self.refused = ""
+        self.intake.next()
+
+    # Requests that no backend answers.
+
+    def alone(self) -> None:
+        """It is the proxy that answers, or nobody yet."""
+        self.source = PROXY
+        self._follower = None
+
+    def turn_away(self, verdict: Verdict, head: RequestHead) -> int:
+        """The gate refuses `head`."""
         # A body is dropped to keep the connection, if its size is known and small, and it is
         # sure to come.
         dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
-        close = verdict is Verdict.CLOSE or self._last or head.upgrade or not dropped
-        status = 401 if verdict is Verdict.UNAUTHORIZED else 503
-        refusal = self.relay.refuse(verdict, head)
-        bodiless = head.method == b"HEAD"
-        answer = render(status, refusal, self.request_id, close=close, bodiless=bodiless)
-        self._answer(status, GATE_REASONS[verdict], answer)
-        self.state = WAIT if self._body is None else BODY
-        if close:
-            self.held += rest
-            self.finish()
-            return b""
-        if self._body is not None:
-            rest = self.read_body(rest)
-        else:
-            self.end_exchange()
-        if rest and self.state == HEAD:
-            # Nobody else has had a turn since it was read, and there may be thousands behind it.
-            self.state = WAIT
-            asyncio.get_running_loop().call_soon(self._go_on_reading)
-        return rest
+        self.last = verdict is Verdict.CLOSE or self.last or head.upgrade or not dropped
+        if self.last:
+            return FINISH
+        return PATIENCE if self.intake.stage == BODY else OVER
 
-    def _go_on_reading(self) -> None:
-        if self.state != WAIT:  # it has ended meanwhile
-            return
-        self.end_exchange()
-        if self.state == HEAD:
-            self.read_held()
+    def unpark(self, verdict: Verdict, head: RequestHead) -> None:
+        """The wait of `head` is over."""
+        self.intake.unpark()
+        if verdict not in FOR_UPSTREAM and len(self.intake.held) > head.length:
+            self.last = True  # the requests behind it came for the same upstream
 
-    def refuse(self, status: int, why: str) -> None:
-        """Answer with an error if that is still possible, and end the connection."""
-        if not self.status:
-            bodiless = self.head is not None and self.head.method == b"HEAD"
-            if self.head is None:
-                self.request_id = self.made_id()
-                if self.relay.watched:
-                    self.began = monotonic()
-            refusal = Refusal(detail(why))
-            answer = render(status, refusal, self.request_id, close=True, bodiless=bodiless)
-            self._answer(status, error_reason(status), answer)
-        if self.state == HEAD:
-            self.state = BODY  # what follows a head that was refused has no reading
-        self.finish()
-
-    def _answer(self, status: int, reason: str, answer: bytes) -> None:
-        self.relay.refusals[reason] += 1
-        self.refused = reason
-        self.transport.write(answer)
-        self.returned += len(answer)
+    def answered_by_us(self, status: int, reason: str) -> None:
+        self.source = PROXY
         self.status = status
-        self._responded = True
+        self.refused = reason
+        self.responded = True
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether the answer has no body."""
+        return self.head is not None and self.head.method == b"HEAD"
+
+    # Answers.
+
+    def answered(self, follower: Follower) -> int:
+        """The answer that `follower` followed has ended."""
+        self.status = follower.status
+        self.responded = True
+        keep = follower.keep
+        if not keep and self.source == UPSTREAM:
+            self.last = True
+        intake = self.intake
+        if intake.stage == WAIT:
+            if intake.held and self.head is not None and self.head.upgrade:
+                self.last = True  # meant for a tunnel that did not come about
+            return OVER
+        return FINISH if self.last or not keep or self._body_in_doubt() else PATIENCE
+
+    def heard(self, follower: Follower, source: int, event: int) -> int | Fault:
+        """What follows from what `follower`, of the backend `source`, says has happened."""
+        if event in {events.BEGUN, events.CUT}:
+            self.status = follower.status
+        if event == events.SWITCHED:
+            self.status = SWITCHING
+            self.responded = True
+            self.intake.stage = TUNNEL  # from which what is held has still to be taken
+        if event in {events.BEGUN, events.SWITCHED}:
+            return PATIENCE
+        if event == events.LEFT:
+            return PATIENCE if source == CONTROL else self._left(follower)
+        if event == events.BROKEN:
+            return self._cut(FINISH) if self.status else Fault(502, follower.fault)
+        if follower.reset and event != events.VANISHED:
+            return self._cut(RESET)
+        return CLOSE if event == events.LOST else self._cut(FINISH)
+
+    def _cut(self, follows: int) -> int:
+        # The answer ends before its end, and the client must see that it does. Where none has
+        # begun on a kept connection it may ask again, as it would then.
+        self.cause = "upstream"
+        return follows
+
+    def _body_in_doubt(self) -> bool:
+        # The client was told the end before it was told to continue: whether its body comes
+        # at all is open, so what follows has two readings (RFC 9110 section 10.1.1).
+        head, body = self.head, self.intake.body
+        return head is not None and head.expects and body is not None and not body.begun
+
+    def _left(self, follower: Follower) -> int:
+        if follower is self._follower or self.intake.stage == HEAD:
+            return FINISH  # nobody is left to take the rest of a body that was answered early
+        self.last = True
+        return PATIENCE
+
+    # Patience.
+
+    @property
+    def busy(self) -> bool:
+        """Whether an ordinary request or its answer is under way."""
+        return self.intake.stage not in {HEAD, TUNNEL}
+
+    def too_slow(self, *, stuck: bool | None, paused: bool) -> int | Fault:
+        """A time has run out; `stuck`: the client does not read (None: it has); `paused`: we."""
+        stage = self.intake.stage
+        if stuck is not None:
+            return self._abandon() if stuck else PATIENCE
+        if stage == HEAD and not self.intake.held:
+            return CLOSE
+        if stage == HEAD:
+            return Fault(408, "the request head took too long")
+        if stage == BODY and (paused or (self.status and not self.responded)):
+            return PATIENCE  # the upstream does not take the body, or streams its answer meanwhile
+        if stage == BODY and not self.status:
+            return Fault(408, "the request body stopped")
+        return self._abandon()
+
+    def _abandon(self) -> int:
+        self.cause = "timeout"
+        return ABORT
+
+    def __repr__(self) -> str:
+        return f"<Conversation {self.head!r} {self.intake!r}>"

@@ -1,4 +1,4 @@
-"""Following a response: where it ends, and whether its connection outlives it.
+"""Following an answer: where it ends, and whether its connection outlives it.
 
 Its bytes go to the client as they came; nothing is taken apart or put together. A head is passed
 on once it is complete and has one reading, so a broken one can still become a 502. After that the
@@ -7,172 +7,158 @@ bytes flow, and whatever breaks shows as it would without us.
 
 from __future__ import annotations
 
-import asyncio
-from time import monotonic
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.http.chunks import ChunkError, ChunkReader
 from proxy.relay.http.response import CHUNKED, UNTIL_CLOSE, ResponseError
 
 if TYPE_CHECKING:
-    from proxy.relay.ends.client import Client
     from proxy.relay.http.head import RequestHead
+    from proxy.relay.http.response import ResponseReader
 
 # What the next bytes are. Before a connection is made its stage is already that of its request.
 IDLE, HEAD, LENGTH, CHUNKS, ENDLESS, TUNNEL, GONE = range(7)
 STAGES: Final = ("idle", "head", "length", "chunked", "until close", "tunnel", "gone")
 
+# What has happened: nothing new; the final answer has begun, or it is complete, or a tunnel is
+# open. From BROKEN on the connection is of no use any more: there is no answer (`fault` says why)
+# or only a part of one, a kept connection ended under a request, while idle, or as a tunnel.
+MORE, BEGUN, ENDED, SWITCHED, BROKEN, CUT, VANISHED, LEFT, LOST = range(9)
 
-class Follower(asyncio.Protocol):
-    """Follows one response at a time, each announced by `begin`; the client hears how it ends."""
 
-    __slots__ = (
-        "_bodiless",
-        "_chunks",
-        "_keep",
-        "_left",
-        "_old",
-        "_upgrade",
-        "client",
-        "kept",
-        "served",
-        "stage",
-    )
+@dataclass(slots=True, eq=False)
+class Follower:
+    """Follows the answers on one connection, each announced by `begin`.
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.stage = IDLE
-        self.served = False  # has answered before, so it may have been closing meanwhile
-        self.kept = b""  # a head that is not complete
-        self._bodiless = False
-        self._old = False
-        self._upgrade = False
-        self._keep = False
-        self._left = 0
-        self._chunks: ChunkReader | None = None
+    `status` is that of the final answer; `switches`: it may be a tunnel instead. When one has
+    `ENDED`, `keep` says whether its connection may be used again, and `excess` that bytes follow
+    which belong to no answer; `reset`: the connection was over by a reset.
+    """
+
+    _heads: ResponseReader
+    stage: int = IDLE
+    status: int = 0
+    fault: str = ""
+    switches: bool = False
+    keep: bool = False
+    excess: bool = False
+    reset: bool = False
+    _served: bool = False  # has answered before, so it may have been closing meanwhile
+    _kept: bytes = b""  # a head that is not complete
+    _bodiless: bool = False
+    _old: bool = False
+    _left: int = 0
+    _chunks: ChunkReader | None = None
 
     def begin(self, head: RequestHead) -> None:
-        """Expect the response to `head`."""
+        """Expect the answer to `head`."""
         self.stage = HEAD
+        self.status = 0
         self._bodiless = head.method == b"HEAD"
         self._old = head.old
-        self._upgrade = head.upgrade
+        self.switches = head.upgrade and not head.length
 
-    def close(self, *, at_once: bool) -> None:
-        raise NotImplementedError
-
-    def data_received(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> tuple[int, bytes]:
+        """What has happened, and what of `data` goes to the client."""
         stage = self.stage
-        self.client.returned += len(data)
         if stage == HEAD:
-            self._read_head(data)
-        elif stage == LENGTH:
-            self._read_length(data, self._left)
-        elif stage == CHUNKS:
-            self._read_chunks(data)
-        elif stage in {ENDLESS, TUNNEL}:
-            self.client.transport.write(data)
-        elif stage == IDLE:
+            if self._kept:
+                data, self._kept = self._kept + data, b""
+            return self._read_head(data)
+        if stage == LENGTH:
+            return self._count(data, self._left)
+        if stage == CHUNKS:
+            return self._step(data, 0)
+        if stage == IDLE:
             # Nobody asked. What it is cannot be told, so nobody gets it as an answer.
-            self.close(at_once=True)
-            self.client.backend_left(self)
+            self.stage = GONE
+            return LEFT, b""
+        return MORE, b"" if stage == GONE else data
 
-    def _read_head(self, data: bytes) -> None:
-        if self.kept:
-            data = self.kept + data
-            self.kept = b""
-        client = self.client
-        while data:
+    def over(self, *, reset: bool) -> int:
+        """The upstream sends no more: what that means depends on what it owed."""
+        stage, self.stage, self.reset = self.stage, GONE, reset
+        if stage == HEAD:
+            self.fault = "the upstream closed the connection before it had answered"
+            return VANISHED if self._served and not self._kept else BROKEN
+        if stage == ENDLESS and not reset:
+            self.keep = self.excess = False
+            return ENDED
+        return {IDLE: LEFT, TUNNEL: LOST, GONE: MORE}.get(stage, CUT)
+
+    def _read_head(self, data: bytes) -> tuple[int, bytes]:
+        start = 0  # of the final head, behind interim ones
+        while start < len(data):
+            rest = data[start:] if start else data
             try:
-                framing = client.relay.responses.read(data, bodiless=self._bodiless, old=self._old)
+                framing = self._heads.read(rest, bodiless=self._bodiless, old=self._old)
             except ResponseError as error:
-                self.close(at_once=True)
-                client.failed(502, f"the upstream sent {error}")
-                return
+                return self._broken(f"the upstream sent {error}"), data[:start]
             if framing is None:
-                self.kept = data
-                return
-            status, end, length, self._keep = framing
+                self._kept = rest
+                break
+            status, end, length, self.keep = framing
             if status >= 200:
-                client.status = status
-                self._begin_body(data, end, length)
-                if client.began:  # more of it is to come
-                    client.first = monotonic()
-                return
+                self.status = status
+                if length >= 0 and start + end + length == len(data):
+                    self._served = True  # the way of most answers, and the short one
+                    self.excess = False
+                    self.stage = IDLE if self.keep else GONE
+                    return ENDED, data
+                return self._read_body(data, start + end, length)
+            if status == 101 and self.switches:
+                self.stage = TUNNEL
+                return SWITCHED, data
             if status == 101:
-                self._open_tunnel(data)
-                return
-            client.transport.write(data[:end])
-            data = data[end:]
+                return self._broken("the upstream switched protocols unasked"), data[:start]
+            start += end
+        return MORE, data[:start]
 
-    def _begin_body(self, data: bytes, end: int, length: int) -> None:
-        client = self.client
+    def _read_body(self, data: bytes, start: int, length: int) -> tuple[int, bytes]:
         if length >= 0:
             self.stage = LENGTH
-            self._read_length(data, end + length)
-            return
-        if length == UNTIL_CLOSE:
+            event, out = self._count(data, start + length)
+        elif length == UNTIL_CLOSE:
             self.stage = ENDLESS
-            client.transport.write(data)
-            return
-        assert length == CHUNKED  # noqa: S101  the only one left
-        self._chunks = ChunkReader()
-        self.stage = CHUNKS
-        self._read_chunks(data, end)
+            event, out = MORE, data
+        else:
+            assert length == CHUNKED  # noqa: S101  the only one left
+            self._chunks = ChunkReader()
+            self.stage = CHUNKS
+            event, out = self._step(data, start)
+        return event or BEGUN, out
 
-    def _read_length(self, data: bytes, owed: int) -> None:
+    def _count(self, data: bytes, owed: int) -> tuple[int, bytes]:
         self._left = left = owed - len(data)
-        self.client.transport.write(data if left >= 0 else data[:left])
-        if left <= 0:
-            self._ended(excess=left < 0)
+        if left > 0:
+            return MORE, data
+        return self._ended(excess=left < 0), data[:left] if left else data
 
-    def _read_chunks(self, data: bytes, start: int = 0) -> None:
+    def _step(self, data: bytes, start: int) -> tuple[int, bytes]:
         chunks = self._chunks
         assert chunks is not None  # noqa: S101  set on entering the stage
         try:
             end = start + chunks.feed(data[start:] if start else data)
         except ChunkError:
-            self.close(at_once=True)
-            self.client.truncated(reset=False)
-            return
+            self.stage = GONE
+            return CUT, b""
         excess = end < len(data)
-        self.client.transport.write(data[:end] if excess else data)
-        if chunks.done:
-            self._ended(excess=excess)
+        event = self._ended(excess=excess) if chunks.done else MORE
+        return event, data[:end] if excess else data
 
-    def _ended(self, *, excess: bool) -> None:
-        """The response is complete. `excess`: bytes follow that belong to no response."""
+    def _ended(self, *, excess: bool) -> int:
         self._chunks = None
-        self.served = True
-        keep = self._keep and not excess
-        if keep:
-            self.stage = IDLE
-        else:
-            self.close(at_once=excess)
-        self.client.response_ended(keep=keep)
+        self._served = True
+        self.excess = excess
+        self.keep = keep = self.keep and not excess
+        self.stage = IDLE if keep else GONE
+        return ENDED
 
-    def _open_tunnel(self, data: bytes) -> None:
-        if not (self._upgrade and self.client.may_tunnel()):
-            self.close(at_once=True)
-            self.client.failed(502, "the upstream switched protocols unasked")
-            return
-        self.stage = TUNNEL
-        self.client.transport.write(data)
-        self.client.tunnel_opened()
+    def _broken(self, fault: str) -> int:
+        self.stage = GONE
+        self.fault = fault
+        return BROKEN
 
-    def over(self, exc: Exception | None) -> None:
-        """The upstream sends no more: what that means depends on what it owed."""
-        stage, self.stage = self.stage, GONE
-        client = self.client
-        if stage == IDLE:
-            client.backend_left(self)
-        elif stage == HEAD and self.served and not self.kept:
-            client.vanish()
-        elif stage == HEAD:
-            client.failed(502, "the upstream closed the connection before it had answered")
-        elif stage == ENDLESS and exc is None:
-            client.response_ended(keep=False)
-        elif stage == TUNNEL:
-            client.tunnel_lost(reset=exc is not None)
-        elif stage != GONE:
-            client.truncated(reset=exc is not None)
+    def __repr__(self) -> str:
+        return f"<Follower {STAGES[self.stage]}>"

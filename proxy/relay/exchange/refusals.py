@@ -38,6 +38,7 @@ ERROR_REASONS: Final[dict[int, str]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: "too_many",
 }
 BAD_REQUEST: Final = "bad_request"  # every other status
+REASONS: Final = (*GATE_REASONS.values(), *ERROR_REASONS.values(), BAD_REQUEST)
 
 
 def error_reason(status: int) -> str:

@@ -22,6 +22,10 @@ class RequestBody:
         self.size = 0  # bytes that were taken, the chunks' own included
         self.done = False
 
+    @property
+    def chunked(self) -> bool:
+        return self._chunks is not None
+
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """What goes on of `data`, and what follows the body in it. Raises `ChunkError`."""
         self.begun = self.begun or bool(data)

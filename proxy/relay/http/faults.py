@@ -23,7 +23,7 @@ class HeadError(Exception):
         self.detail = detail
 
 
-def refuse_unless_incomplete(data: bytes, limits: Limits) -> None:
+def refuse_unless_incomplete(data: bytes | bytearray, limits: Limits) -> None:
     """Return if `data` may still become an acceptable head; raise the reason why not."""
     end = data.find(b"\r\n\r\n")
     line_end = data.find(b"\r\n")
@@ -57,7 +57,7 @@ _START: Final = re.compile(TOKEN + rb"{0,64}")
 _LINE: Final = re.compile(rb"(" + TOKEN + rb"{1,64}+) (\S+) HTTP/([0-9])\.([0-9])")
 
 
-def _refuse_line(line: bytes, limits: Limits, *, complete: bool) -> None:
+def _refuse_line(line: bytes | bytearray, limits: Limits, *, complete: bool) -> None:
     """Judge a request line that is not known to be good, or only its beginning."""
     start = _START.match(line)
     rest = line[start.end() :] if start else line

@@ -6,16 +6,19 @@ belong to one hop: those are found by `fields`, and `reader` puts both together.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from proxy.relay.http.forwarding import Forwarding
+    from proxy.relay.http.forwarding import Forwarding, Told
 
 _OWS: Final = b"\t "
 _END: Final = b"\r\n\r\n"
+Edit = tuple[int, int, bytes]  # from, to, and what stands there instead
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class RequestHead:
     """One accepted request head.
 
@@ -23,40 +26,21 @@ class RequestHead:
     empty line; `old` means HTTP/1.0; `request_id` is None where one has to be made.
     """
 
-    __slots__ = (
-        "_out",
-        "_out_for",
-        "edits",
-        "expects",
-        "forwarded",
-        "host",
-        "keep_alive",
-        "length",
-        "method",
-        "old",
-        "raw",
-        "request_id",
-        "secrets",
-        "target",
-        "upgrade",
-    )
-
-    def __init__(self, raw: bytes, method: bytes, target: bytes, *, old: bool) -> None:
-        self.raw = raw
-        self.method = method
-        self.target = target
-        self.old = old
-        self.length = 0
-        self.keep_alive = not old
-        self.upgrade = False
-        self.expects = False
-        self.host: bytes | None = None
-        self.request_id: bytes | None = None
-        self.forwarded: dict[bytes, list[bytes]] = {}
-        self.edits: list[tuple[int, int, bytes]] = []
-        self.secrets: list[tuple[int, int, bytes]] = []
-        self._out = b""
-        self._out_for: Forwarding | None = None
+    raw: bytes
+    method: bytes
+    target: bytes
+    old: bool
+    keep_alive: bool
+    length: int = 0
+    upgrade: bool = False
+    expects: bool = False
+    host: bytes | None = None
+    request_id: bytes | None = None
+    forwarded: Told = dataclasses.field(default_factory=dict)
+    edits: list[Edit] = dataclasses.field(default_factory=list)
+    secrets: list[Edit] = dataclasses.field(default_factory=list)
+    _out: bytes = b""
+    _out_for: Forwarding | None = None
 
     def field(self, name: bytes) -> bytes | None:
         """The value of the first field called `name` (lower case)."""
@@ -78,7 +62,7 @@ class RequestHead:
             self._out_for = forwarding
         return out if self.request_id is not None else out + request_id + _END
 
-    def _forward(self, forwarding: Forwarding, edits: list[tuple[int, int, bytes]]) -> bytes:
+    def _forward(self, forwarding: Forwarding, edits: list[Edit]) -> bytes:
         raw = self.raw
         parts: list[bytes] = []
         done = 0

@@ -26,22 +26,23 @@ class HeadReader:
     """
 
     def __init__(self, limits: Limits, *, strip_session_keys: bool = False) -> None:
-        self._limits = limits
+        self.limits = limits
         self._strips = strip_session_keys
         self.known: dict[bytes, RequestHead] = {}
         self._match = request_grammar(limits.target_length, limits.header_count).match
 
-    def read(self, data: bytes) -> RequestHead | None:
+    def read(self, data: bytes | bytearray) -> RequestHead | None:
         """The head that `data` begins with, or None when it is not all there yet.
 
         Raises `HeadError` for one that is refused, as soon as that is certain.
         """
         match = self._match(data)
-        if match is None or match.end() > self._limits.head_size:
-            refuse_unless_incomplete(data, self._limits)
+        if match is None or match.end() > self.limits.head_size:
+            refuse_unless_incomplete(data, self.limits)
             return None
         method, target, minor, _ = match.groups()
-        head = RequestHead(match[0], method, target, old=minor == b"0")
+        old = minor == b"0"
+        head = RequestHead(match[0], method, target, old=old, keep_alive=not old)
         if target == b"*" and method != b"OPTIONS":
             raise HeadError(400, "the target * is for OPTIONS only")
         judge(head, match.end(3))
@@ -52,5 +53,5 @@ class HeadReader:
         if len(head.raw) == len(data) <= KNOWN_SIZE:
             if len(self.known) >= KNOWN_HEADS:
                 self.known.clear()
-            self.known[data] = head
+            self.known[head.raw] = head
         return head

@@ -11,11 +11,12 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.telling.tally import CONTROL
+from proxy.relay.exchange.conversation import CONTROL, SWITCHING
 
 if TYPE_CHECKING:
+    from proxy.relay.exchange.conversation import Conversation
+    from proxy.relay.http.forwarding import Forwarding
     from proxy.relay.http.head import RequestHead
-    from proxy.relay.telling.record import Exchange
 
 logger = logging.getLogger("proxy.access")
 
@@ -37,14 +38,16 @@ class AccessLog:
         self._probes: dict[bytes, tuple[int, int]] = {}  # path -> last status, how often since
         logger.setLevel(logging.INFO)  # it was asked for, whatever the level of everything else
 
-    def write(self, exchange: Exchange, *, first: float, end: float, cut: str) -> None:
-        """`first` and `end` are seconds since the head was complete; `cut` by whom it was ended."""
-        head, status = exchange.head, exchange.status
-        fields: dict[str, object] = {"request_id": exchange.request_id.decode()}
+    def write(
+        self, talk: Conversation, sizes: tuple[int, int], *, first: float, end: float, cut: str
+    ) -> None:
+        """`sizes`: bytes in and out; `first`, `end`: seconds from the head on; `cut`: by whom."""
+        head, status = talk.head, talk.status
+        fields: dict[str, object] = {"request_id": talk.request_id.decode()}
         if head is not None:
             path = head.target.partition(b"?")[0]
             fields |= {"method": head.method.decode(), "path": path.decode()}
-            if path in _PROBES and exchange.source() == CONTROL and not cut:
+            if path in _PROBES and talk.source == CONTROL and not cut:
                 same = self._same(path, status)
                 if same is None:
                     return
@@ -53,18 +56,18 @@ class AccessLog:
             return
         if status:
             fields["status"] = status
-        fields |= {"bytes_in": exchange.bytes_in(), "bytes_out": exchange.bytes_out()}
+        fields |= {"bytes_in": sizes[0], "bytes_out": sizes[1]}
         if status:
             fields["first_byte"] = round(first, 6)
-        fields |= {"seconds": round(end, 6), "client": _client(exchange)}
-        if exchange.refused:
-            fields["refused"] = exchange.refused
+        fields |= {"seconds": round(end, 6), "client": _client(head, talk.peer)}
+        if talk.refused:
+            fields["refused"] = talk.refused
         if cut:
             fields["cut"] = cut
         trace = _trace(head) if head is not None else None
         if trace is not None:
             fields["trace_id"] = trace
-        logger.info("tunnel" if exchange.tunnelled else "request", extra=fields)
+        logger.info("tunnel" if status == SWITCHING else "request", extra=fields)
 
     def _same(self, path: bytes, status: int) -> int | None:
         """How many probes of `path` had the last status; None if this one has it as well."""
@@ -76,9 +79,8 @@ class AccessLog:
         return count
 
 
-def _client(exchange: Exchange) -> str:
+def _client(head: RequestHead | None, forwarding: Forwarding) -> str:
     """Who asked: the peer, or whom a trusted peer says it asks for."""
-    forwarding, head = exchange.forwarding, exchange.head
     told = head.forwarded.get(b"x-forwarded-for") if head is not None else None
     if forwarding.trusted and told:
         try:

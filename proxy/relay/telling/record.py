@@ -1,124 +1,79 @@
 """One request and its answer, as the access log and the metrics will tell of it.
 
-Followed only while there is somebody to tell (`Relay.watched`): then `began` is the time at which
-the head was complete, and 0 again when the end has been told. Whatever way a request ends, it is
-through `told`, once.
+Followed only while there is somebody to tell (`Telling.watched`): then `began` is the time at
+which the head was complete, and 0 again when the end has been told. Whatever way a request ends,
+it is through `tell`, once.
 """
 
 from __future__ import annotations
 
-import random
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.relay.ends.wire import Endpoint
-from proxy.relay.telling.tally import CONTROL, PROXY, SWITCHING, UPSTREAM
+from proxy.relay.exchange.conversation import SWITCHING
 
 if TYPE_CHECKING:
-    from proxy.relay.ends.backend import Backend
-    from proxy.relay.http.body import RequestBody
-    from proxy.relay.http.forwarding import Forwarding
-    from proxy.relay.http.head import RequestHead
-    from proxy.relay.relay import Relay
+    from proxy.relay.exchange.conversation import Conversation
+    from proxy.relay.telling.accesslog import AccessLog
+    from proxy.relay.telling.tally import Tally
 
 
-class Exchange(Endpoint):
-    """The present request of a connection; `request_id` is the client's own, or made here.
+class Telling:
+    """Who hears of requests."""
 
-    `status` is that of the final response, 0 until its head was passed on; `refused` why the
-    proxy answered itself; `received` and `returned` are the bytes of the whole connection, from
-    the client and from the backends or ourselves.
-    """
+    def __init__(self, tally: Tally | None, access: AccessLog | None) -> None:
+        self.tally = tally
+        self.access = access
+        self.watched = tally is not None or access is not None
 
-    __slots__ = (
-        "_active",
-        "_body",
-        "_made",
-        "_received_before",
-        "_responded",
-        "_returned_before",
-        "_stem",
-        "began",
-        "first",
-        "forwarding",
-        "head",
-        "received",
-        "refused",
-        "request_id",
-        "returned",
-        "status",
-    )
+    def count_no_more(self) -> None:
+        """Nobody will ask for the tally."""
+        self.tally = None
+        self.watched = self.access is not None
 
-    forwarding: Forwarding
 
-    def __init__(self, relay: Relay) -> None:
-        super().__init__(relay)
-        self.head: RequestHead | None = None
-        self._body: RequestBody | None = None
-        self._active: Backend | None = None  # the one that answers
-        self._responded = False  # the response is complete
-        self.status = 0
-        self.refused = ""
-        self.request_id = b""
-        self._stem = b""  # what all ids that this connection makes begin with
-        self._made = 0
-        self.began = self.first = 0.0  # `first`: when the final response began
-        self.received = self.returned = 0
-        self._received_before = self._returned_before = 0
+@dataclass(slots=True, eq=False)
+class Record:
+    """The requests of one connection; `received` and `returned` are the bytes of all of it."""
 
-    def made_id(self) -> bytes:
-        """An id that no other request has: random for the connection, then counted."""
-        if not self._stem:
-            self._stem = b"%016x" % random.getrandbits(64)
-        self._made = made = self._made + 1
-        return b"%b-%x" % (self._stem, made)
+    _telling: Telling
+    began: float = 0.0
+    first: float = 0.0  # when the final answer began
+    received: int = 0
+    returned: int = 0
+    _received_before: int = 0
+    _returned_before: int = 0
 
-    # The way of a watched request.
-
-    def told(self, cut: str = "") -> None:
+    def tell(self, talk: Conversation, cut: str = "") -> None:
         """It is over; `cut`: by whom, when not by itself."""
         end = monotonic() - self.began
         first = self.first - self.began if self.first else end
-        relay = self.relay
-        if relay.tally is not None and self.status != SWITCHING:
-            method = b"" if self.head is None else self.head.method
-            relay.tally.count(self.source(), method, self.status, first, end)
+        tally, access = self._telling.tally, self._telling.access
+        if tally is not None and talk.status != SWITCHING:
+            method = b"" if talk.head is None else talk.head.method
+            tally.count(talk.source, method, talk.status, first, end)
             if cut:
-                relay.tally.cut[cut] += 1
-        if relay.access is not None:
-            relay.access.write(self, first=first, end=end, cut=cut)
+                tally.cut[cut] += 1
+        if access is not None:
+            sizes = self._bytes_in(talk), self.returned - self._returned_before
+            access.write(talk, sizes, first=first, end=end, cut=cut)
             self._returned_before = self.returned
         self.began = self.first = 0.0
-        self.refused = ""
 
-    def tunnel_begins(self) -> None:
+    def tunnel(self, talk: Conversation) -> None:
         """It becomes a tunnel: the metrics hear of it at once, the log when it ends."""
-        relay = self.relay
         now = self.first = monotonic()
-        if relay.tally is not None and self.head is not None:
-            relay.tally.count_tunnel(self.head.method, now - self.began)
-        self._received_before = self.received - len(self.held)
-        if relay.access is None:
+        tally = self._telling.tally
+        if tally is not None and talk.head is not None:
+            tally.count_tunnel(talk.head.method, now - self.began)
+        self._received_before = self.received - len(talk.intake.held)
+        if self._telling.access is None:
             self.began = 0.0
 
-    # What the access log asks.
-
-    @property
-    def tunnelled(self) -> bool:
-        return self.status == SWITCHING
-
-    def bytes_in(self) -> int:
-        size = 0 if self.head is None else len(self.head.raw)
-        if self.tunnelled:
+    def _bytes_in(self, talk: Conversation) -> int:
+        size = 0 if talk.head is None else len(talk.head.raw)
+        if talk.status == SWITCHING:
             return size + self.received - self._received_before
-        return size if self._body is None else size + self._body.size
-
-    def bytes_out(self) -> int:
-        return self.returned - self._returned_before
-
-    def source(self) -> int:
-        """Who answers, or would have."""
-        active = self._active
-        if active is None or self.refused:
-            return PROXY
-        return CONTROL if active.control else UPSTREAM
+        body = talk.intake.body
+        return size if body is None else size + body.size

@@ -9,6 +9,8 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from proxy.relay.exchange.conversation import SWITCHING, UPSTREAM
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,13 +18,10 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "o
 _OTHER: Final = len(METHODS) - 1
 _KINDS: Final = {name.encode(): kind for kind, name in enumerate(METHODS[:_OTHER])}
 
-# Who answered; the proxy itself with a refusal or an error.
-SOURCES: Final = ("upstream", "control", "proxy")
-UPSTREAM, CONTROL, PROXY = range(3)
+SOURCES: Final = ("upstream", "control", "proxy")  # by who answered
 
 # By the first digit of a status. An upstream may send statuses that HTTP has no class for.
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "other", "other", "other")
-SWITCHING: Final = 101
 
 # Seconds. From an answer out of memory to an agent's long run.
 BOUNDS: Final = (

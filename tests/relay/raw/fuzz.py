@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from proxy.lifecycle.gate import Verdict
-from proxy.relay import Relay
+from proxy.relay import Relay, Shared
 from proxy.settings import LimitSettings, TcpAddress
 from tests.relay.raw.corpus_requests import ACCEPTED, REFUSED
 from tests.relay.raw.corpus_responses import BAD, CUT, SAME
@@ -92,7 +92,7 @@ class Case:
     def __init__(self, relay: Relay, rng: random.Random) -> None:
         self.rng = rng
         self.backends: list[tuple[Backend, Transport]] = []
-        vars(relay)["open"] = self.open  # in place of a real connection
+        vars(relay.shared.dialler)["open"] = self.open  # in place of a real connection
         self.client = relay()
         self.wire = Transport()
         self.client.connection_made(cast("asyncio.BaseTransport", self.wire))
@@ -104,11 +104,10 @@ class Case:
         parts = self.rng.choices(cases, k=self.rng.randrange(1, 4))
         return b"".join(mutated(self.rng, part) for part in parts)
 
-    def open(self, backend: Backend) -> Backend:
+    def open(self, backend: Backend) -> None:
         transport = Transport()
         self.backends.append((backend, transport))
         backend.connection_made(cast("asyncio.BaseTransport", transport))
-        return backend
 
     def play(self) -> None:
         requests, answers = cut(self.rng, self.sent), cut(self.rng, self.answers)
@@ -150,12 +149,13 @@ def run(seconds: float, seed: int) -> int:
     async def main() -> None:
         nonlocal count
         while time.monotonic() < until:
-            relay = Relay(
+            shared = Shared(
                 gate=lambda _m, _t: Verdict.RELAY,
                 dial=TcpAddress("127.0.0.1", 1),
                 control=nothing,
                 limits=LimitSettings(),
             )
+            relay = Relay(shared)
             for _ in range(100):
                 case = Case(relay, random.Random(seed + count))
                 try:
@@ -165,7 +165,7 @@ def run(seconds: float, seed: int) -> int:
                     print(f"seed {seed + count}: {case.sent!r} {case.answers!r}", file=sys.stderr)
                     raise
                 count += 1
-            relay.wheel.close()
+            shared.wheel.close()
 
     asyncio.run(main())
     return count

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from aiohttp import web
 
 from proxy.lifecycle.gate import CONTROL_PATHS, Verdict
-from proxy.relay import Relay
+from proxy.relay import Relay, Shared
 from proxy.settings import LimitSettings, TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -225,13 +225,14 @@ async def pair(
     else:
         upstream = await asyncio.start_server(ends.accept_wire, "127.0.0.1", 0, limit=2**24)
         address = TcpAddress("127.0.0.1", upstream.sockets[0].getsockname()[1])
-    ends.relay = relay = Relay(
+    shared = Shared(
         gate=ends.gate,
         dial=dial or address,
         control=control,
         limits=LimitSettings.model_construct(**limits),
         **options,
     )
+    ends.relay = relay = Relay(shared)
     if unix is not None:
         ends.unix = str(unix / "relay")
         server = await loop.create_unix_server(relay, ends.unix)

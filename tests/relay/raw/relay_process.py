@@ -13,7 +13,7 @@ import uvloop
 
 from proxy.lifecycle.gate import decide
 from proxy.lifecycle.state import State
-from proxy.relay import Relay
+from proxy.relay import Relay, Shared
 from proxy.settings import LimitSettings, TcpAddress
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ async def _no_control_plane(sock: socket.socket) -> None:
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    relay = Relay(
+    shared = Shared(
         gate=lambda _method, target: decide(State.READY, target),
         dial=TcpAddress("127.0.0.1", int(sys.argv[1])),
         control=_no_control_plane,
         limits=LimitSettings(),
     )
+    relay = Relay(shared)
     port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     server = await loop.create_server(relay, "127.0.0.1", port, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -1,0 +1,159 @@
+"""Who serves the requests of one client: the upstream, the control plane, or we ourselves.
+
+What that means for the client's connection is returned, as the conversation says it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
+from proxy.relay.ends.backend import Backend, Owner
+from proxy.relay.exchange.conversation import CONTROL, PATIENCE, UPSTREAM
+from proxy.relay.exchange.follower import GONE, Follower
+from proxy.relay.exchange.intake import TUNNEL, Fault
+from proxy.relay.exchange.refusals import GATE_REASONS, Refusal, detail, error_reason, render
+from proxy.relay.patience.parking import Parked
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.relay.ends.shared import Shared
+    from proxy.relay.exchange.conversation import Conversation
+    from proxy.relay.http.head import RequestHead
+    from proxy.relay.telling.record import Record
+
+_RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks
+
+
+class Asking(Owner, Parked, Protocol):
+    """The client, as its backends and the parking know it."""
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """The backends of one client, each opened when it is needed; `active` is the one that answers.
+
+    One that has ended (`GONE`) is replaced when it is needed again.
+    """
+
+    _shared: Shared
+    _transport: asyncio.Transport
+    talk: Conversation
+    record: Record
+    active: Backend | None = None
+    _upstream: Backend | None = None
+    _control: Backend | None = None
+
+    def go_on(self, verdict: Verdict, asking: Asking) -> int | Fault:
+        """Do with a parked request what `verdict` says."""
+        self._shared.parking.forget(asking)
+        head = self.talk.head
+        if head is None:
+            return PATIENCE
+        self.talk.unpark(verdict, head)
+        return self.serve(verdict, head, asking)
+
+    def serve(self, verdict: Verdict, head: RequestHead, asking: Asking) -> int | Fault:
+        """Do with a request what the gate says."""
+        shared = self._shared
+        if shared.admits is not None and verdict in FOR_UPSTREAM and not shared.admits(head):
+            verdict = Verdict.UNAUTHORIZED
+        if verdict is _RELAY:
+            backend = self._upstream
+            if backend is None or backend.follower.stage == GONE:
+                backend = self._upstream = self._open(asking, UPSTREAM)
+        elif verdict is Verdict.CONTROL:
+            backend = self._control
+            if backend is None or backend.follower.stage == GONE:
+                backend = self._control = self._open(asking, CONTROL)
+        else:
+            return self._turn_away(verdict, head, asking)
+        self.active = backend
+        out = self.talk.ask(head, backend.source, backend.follower)
+        if not isinstance(out, bytes):
+            return out
+        backend.write(out)
+        return PATIENCE
+
+    def _open(self, asking: Asking, source: int) -> Backend:
+        backend = Backend(asking, source, Follower(self._shared.responses))
+        self._shared.dialler.open(backend)
+        return backend
+
+    def _turn_away(self, verdict: Verdict, head: RequestHead, asking: Asking) -> int:
+        """Park it, or answer in the backend's place."""
+        self.active = None
+        self.talk.alone()
+        if verdict is Verdict.HOLD:
+            self.talk.intake.park()
+            self._shared.parking.add(asking)
+            return PATIENCE
+        follows = self.talk.turn_away(verdict, head)
+        status = 401 if verdict is Verdict.UNAUTHORIZED else 503
+        self._answer(status, GATE_REASONS[verdict], self._shared.refuse(verdict, head))
+        return follows
+
+    def pass_on(self, part: bytes) -> int:
+        """A part of the request body."""
+        if part and self.active is not None:
+            self.active.write(part)
+        return self.talk.passed_on()
+
+    def judged(self) -> Verdict:
+        """What the gate says of the present request by this time."""
+        head = self.talk.head
+        return Verdict.REFUSE if head is None else self._shared.gate(head.method, head.target)
+
+    def refuse(self, status: int, why: str) -> None:
+        """Answer with an error if that is still possible."""
+        talk = self.talk
+        if talk.status:
+            return
+        if talk.head is None:
+            talk.request_id = talk.made_id()
+            if self._shared.telling.watched:
+                self.record.began = monotonic()
+        talk.last = True
+        self._answer(status, error_reason(status), Refusal(detail(why)))
+
+    def _answer(self, status: int, reason: str, refusal: Refusal) -> None:
+        talk = self.talk
+        answer = render(status, refusal, talk.request_id, close=talk.last, bodiless=talk.bodiless)
+        self._shared.refusals[reason] += 1
+        self._transport.write(answer)
+        self.record.returned += len(answer)
+        talk.answered_by_us(status, reason)
+
+    def open_tunnel(self) -> None:
+        self._shared.tunnels += 1
+        if self.record.began:
+            self.record.tunnel(self.talk)
+        if not self.record.began:
+            self.talk.head = None
+        if self._control is not None:
+            self._control.close(at_once=False)
+        held = self.talk.intake.leave(TUNNEL)
+        if held and self.active is not None:
+            self.active.write(held)
+
+    def end_tunnel(self, *, reset: bool) -> None:
+        """The client's connection is gone; `reset`: by an accident."""
+        self._shared.tunnels -= 1
+        if reset and not self.talk.cause:
+            self.talk.cause = "client"
+        if self.active is not None:
+            self.active.end_tunnel(reset=reset)
+
+    def let_go(self) -> None:
+        """Close the backends: at once where an answer is still owed."""
+        if self.record.began:
+            self.record.tell(
+                self.talk, self.talk.cause or ("" if self.talk.responded else "client")
+            )
+        for backend in (self._upstream, self._control):
+            if backend is not None and backend.follower.stage != GONE:
+                backend.close(at_once=backend is self.active)
+        self._upstream = self._control = self.active = None
