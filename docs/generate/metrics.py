@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 from docs.generate.markdown import GENERATED, table
 from proxy.control.metrics import Metrics, Traffic
 from proxy.lifecycle.state import Event, Lifecycle
-from proxy.relay.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS
-from proxy.relay.tally import METHODS, SOURCES, Tally
+from proxy.relay.exchange.refusals import BAD_REQUEST, ERROR_REASONS, GATE_REASONS
+from proxy.relay.telling.tally import METHODS, SOURCES, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
