@@ -68,8 +68,8 @@ def _tally() -> Tally:
     """One request of each kind, so that every value of the labels is there to be seen."""
     tally = Tally()
     for source in range(len(SOURCES)):
-        for method in range(len(METHODS)):
-            tally.count(source, method, 200, 0.0, 0.0)
+        for method in METHODS:
+            tally.count(source, method.encode(), 200, 0.0, 0.0)
     return tally
 
 
