@@ -17,7 +17,7 @@ from proxy.relay.http.reader import HeadReader
 from proxy.settings import LimitSettings, UpstreamSettings
 from tests.harness import echo_settings
 from tests.relay.raw.loops import both_loops
-from tests.relay.raw.peers import get, pair
+from tests.relay.raw.peers import get, message, pair
 from tests.running import DORMANT, READY
 
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ KEYS = SessionKeys(["first", "second key+/=", "ключ"])
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 
 
-def admitted(target: bytes, *fields: bytes, keys: SessionKeys = KEYS) -> bool:
-    head = HeadReader(LimitSettings()).read(get(target, *fields))
+def admitted(
+    target: bytes, *fields: bytes, keys: SessionKeys = KEYS, method: bytes = b"GET"
+) -> bool:
+    lines = method + b" " + target + b" HTTP/1.1", b"Host: a", *fields
+    head = HeadReader(LimitSettings()).read(message(*lines))
     assert head is not None
     return keys.admits(head)
 
@@ -78,6 +81,39 @@ def test_a_key_is_taken_where_clients_put_it(target: bytes, fields: tuple[bytes,
 )
 def test_nothing_else_is_a_key(target: bytes, fields: tuple[bytes, ...]) -> None:
     assert not admitted(target, *fields)
+
+
+COOKIE = b"Cookie: oh_workspace_session_key=first"
+
+
+@pytest.mark.parametrize(
+    ("page", "reads", "changes"),
+    [
+        ((), True, True),  # no browser
+        ((b"Sec-Fetch-Site: same-origin",), True, True),
+        ((b"Sec-Fetch-Site: same-origin", b"Origin: http://a"), True, True),
+        ((b"Sec-Fetch-Site: none",), True, False),
+        ((b"Sec-Fetch-Site: same-site",), True, False),
+        ((b"Sec-Fetch-Site: same-site", b"Origin: http://a"), True, False),
+        ((b"Sec-Fetch-Site: same-origin", b"Sec-Fetch-Site: same-site"), True, False),
+        ((b"Sec-Fetch-Site: cross-site",), False, False),
+        ((b"Origin: http://a",), True, True),
+        ((b"Origin: HTTPS://A",), True, True),
+        ((b"Origin: http://sibling.a",), True, False),
+        ((b"Origin: http://a:81",), True, False),
+        ((b"Origin: null",), True, False),
+        ((b"Origin: http://a", b"Origin: http://b"), True, False),
+    ],
+)
+def test_cookie_changes_something_for_a_page_of_its_own_origin_only(
+    page: tuple[bytes, ...], *, reads: bool, changes: bool
+) -> None:
+    for method in (b"GET", b"HEAD"):
+        assert admitted(b"/", COOKIE, *page, method=method) == reads
+    for method in (b"POST", b"PUT", b"PATCH", b"DELETE", b"get", b"X"):
+        assert admitted(b"/", COOKIE, *page, method=method) == changes
+    assert admitted(b"/socket", COOKIE, *page, *UPGRADE) == changes
+    assert admitted(b"/", b"X-Session-API-Key: first", *page, method=b"POST")
 
 
 PREFLIGHT = (b"Origin: https://app.example", b"Access-Control-Request-Method: POST")

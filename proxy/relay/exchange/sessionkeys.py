@@ -6,13 +6,19 @@ Pure. A key is taken where the clients of agent servers put it, and nowhere else
 |---|---|
 | header `X-Session-API-Key` | programs |
 | query parameter `session_api_key` | WebSocket handshakes: browsers can give them no header |
-| cookie `oh_workspace_session_key` | what a page loads by itself; not for another site's page |
+| cookie `oh_workspace_session_key` | what a page loads by itself; not for just any page |
 
 More than one in the same place is none: which one counts would be open.
 
 A browser that is to send such a header to another origin asks for permission first, by a request
 that cannot carry it (the CORS preflight): that one passes without, or no page of another origin
 could ever use a key. What the upstream answers to it is the upstream's business.
+
+A cookie goes along with whatever any page makes the browser send, so who made it counts. The
+browser says so in `Sec-Fetch-Site`; where it does not (plain HTTP, old ones), its `Origin` must
+be the `Host`. Without either it is no browser. A page of a sibling name, another pod's in the same
+domain, is the same site and another origin: its handshakes are refused as its POSTs are, since
+what a WebSocket may change is open.
 """
 
 from __future__ import annotations
@@ -30,9 +36,10 @@ if TYPE_CHECKING:
 _PARAMETER: Final = b"session_api_key"
 _COOKIE: Final = b"oh_workspace_session_key"
 _FIELD: Final = re.compile(
-    rb"\r\n(x-session-api-key|cookie|sec-fetch-site):([^\r]*)", re.IGNORECASE
+    rb"\r\n(x-session-api-key|cookie|origin|sec-fetch-site):([^\r]*)", re.IGNORECASE
 )
 _OWS: Final = b"\t "
+_SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class SessionKeys:
@@ -76,8 +83,18 @@ def _candidates(head: RequestHead) -> Iterator[bytes]:
     yield from _only(fields.get(b"x-session-api-key", []))
     if head.upgrade:
         yield from _only(list(_parameters(head.target)))
-    if b"cross-site" not in fields.get(b"sec-fetch-site", ()):
+    if _from_own_page(head, fields):
         yield from _only(list(_cookies(fields.get(b"cookie", []))))
+
+
+def _from_own_page(head: RequestHead, fields: dict[bytes, list[bytes]]) -> bool:
+    sites = fields.get(b"sec-fetch-site", [])
+    if head.method in _SAFE and not head.upgrade:
+        return b"cross-site" not in sites
+    if sites:
+        return set(sites) == {b"same-origin"}
+    host = (head.host or b"").lower()
+    return all(origin.lower().partition(b"://")[2] == host for origin in fields.get(b"origin", []))
 
 
 def _only(values: list[bytes]) -> list[bytes]:
