@@ -19,6 +19,7 @@ from proxy.errors import (
     ActivationError,
     BodyTooLargeError,
     ClaimedError,
+    DrainingError,
     EncodedBodyError,
     ProxyError,
     RequestError,
@@ -65,7 +66,7 @@ class ControlPlane:
 
     `key` is the bootstrap secret, None when init needs none, and a blank one refuses everybody.
     `plan` makes a plan of a request (raises `InvalidFieldError`); `probe` tells why the upstream
-    is not ready, None when it is.
+    is not ready, None when it is; `leaving` whether the proxy was told to end, draining or not yet.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class ControlPlane:
         key: str | None,
         plan: Callable[[InitRequest], Plan],
         probe: Callable[[], Awaitable[str | None]],
+        leaving: Callable[[], bool],
     ) -> None:
         self._lifecycle = lifecycle
         self._watch = watch
@@ -86,6 +88,7 @@ class ControlPlane:
         self._key = key
         self._plan = plan
         self._probe = probe
+        self._leaving = leaving
         self._claims = Claims()
         lifecycle.subscribe(self._changed)
 
@@ -114,10 +117,10 @@ class ControlPlane:
 
     async def _unready(self) -> str | None:
         state = self._lifecycle.state
+        if state is State.DRAINING or self._leaving():
+            return "shutting down"
         if state is State.WARMING:
             return "warming up"
-        if state is State.DRAINING:
-            return "shutting down"
         if state is State.READY:
             return await self._probe()
         if self._lifecycle.restarting:
@@ -138,6 +141,8 @@ class ControlPlane:
     async def initialize(self, request: web.Request) -> web.Response:
         """Checks in the contract's order: key, state or claim, size, JSON, fields."""
         self._check_key(request)
+        if self._leaving():
+            raise DrainingError("shutting down")
         claim = read_claim_id(request.headers.getall("Idempotency-Key", []))
         # Asked before the body is read and again after it: the state may change meanwhile.
         self._taken(claim)

@@ -1,4 +1,7 @@
-"""The end, in order: drain, stop the upstream, close. A second signal skips to the end of both."""
+"""The end, in order: let routers notice, drain, stop the upstream, close.
+
+A second signal skips to the last of it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ProxyError
-from proxy.lifecycle.state import Event
+from proxy.lifecycle.state import Event, State
 
 if TYPE_CHECKING:
     from proxy.activation.starter import Starter
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from proxy.lifecycle.state import Lifecycle
     from proxy.relay import Relay
     from proxy.server.listen import Listener
+    from proxy.server.stopping import Stopping
+    from proxy.settings import DrainSettings
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +30,7 @@ LAST_BYTES: Final = 1.0
 
 
 class Closing:
-    """Closes what it is given. `grace` is what running requests have; `cut` will not wait."""
+    """Closes what it is given, as `stopping` was asked to."""
 
     def __init__(
         self,
@@ -36,8 +41,8 @@ class Closing:
         relay: Relay,
         listener: Listener,
         control: Inlet,
-        grace: float,
-        cut: asyncio.Event,
+        settings: DrainSettings,
+        stopping: Stopping,
     ) -> None:
         self._lifecycle = lifecycle
         self._activator = activator
@@ -45,13 +50,17 @@ class Closing:
         self._relay = relay
         self._listener = listener
         self._control = control
-        self._grace = grace
-        self._cut = cut
+        self._settings = settings
+        self._stopping = stopping
 
     async def close(self) -> None:
+        if self._stopping.told and self._lifecycle.state is State.READY:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.delay):
+                    await self._stopping.cut.wait()
         self._lifecycle.apply(Event.DRAIN)
         drain = asyncio.create_task(self._drain(), name="drain")
-        cut = asyncio.create_task(self._cut.wait(), name="second signal")
+        cut = asyncio.create_task(self._stopping.cut.wait(), name="second signal")
         await asyncio.wait({drain, cut}, return_when=asyncio.FIRST_COMPLETED)
         cut.cancel()
         if not drain.done():
@@ -72,7 +81,7 @@ class Closing:
 
     async def _drain(self) -> None:
         # A running activation is undone at once; nobody can use what it would have started.
-        await asyncio.gather(self._activator.interrupt(), self._relay.drain(self._grace))
+        await asyncio.gather(self._activator.interrupt(), self._relay.drain(self._settings.grace))
         self._listener.close()
         # The upstream closes its own WebSockets properly, through tunnels that are still open.
         await self._activator.shutdown()

@@ -122,6 +122,7 @@ class Server:
                 key=key.get_secret_value() if key is not None else None,
                 plan=self._plan,
                 probe=self._probe.check,
+                leaving=self._stopping.asked.done,
             ).application(),
             head_size=settings.limits.head_size,
             header_count=settings.limits.header_count,
@@ -159,8 +160,8 @@ class Server:
             relay=self._relay,
             listener=self._listener,
             control=self._control,
-            grace=settings.drain.grace,
-            cut=self._stopping.cut,
+            settings=settings.drain,
+            stopping=self._stopping,
         )
 
     async def run(self) -> int:

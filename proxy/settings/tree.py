@@ -82,6 +82,11 @@ class GateSettings(Model):
 
 
 class DrainSettings(Model):
+    delay: SecondsOrZero = Field(
+        default=0.0,
+        description="Seconds after a stop signal in which /ready is 503 and new work is still "
+        "served, for routers that are slow to notice.",
+    )
     grace: SecondsOrZero = Field(
         default=30.0,
         description="Seconds that running requests have to end at shutdown; 0: cut at once.",

@@ -112,6 +112,37 @@ async def test_second_signal_cuts_at_once(serve: Serve, tmp_path: Path) -> None:
     assert not pid_alive(pid)
 
 
+async def test_routers_have_time_to_notice_before_work_is_refused(
+    serve: Serve, tmp_path: Path
+) -> None:
+    settings = echo_settings(tmp_path)
+    settings["drain"] |= {"delay": 600}
+    proxy = await activated(serve, settings=settings)
+    proxy.process.terminate()
+    await proxy.logged(lambda line: line.get("message") == "stopping")
+    assert await proxy.get("/ready") == (503, {"detail": "shutting down"})
+    assert (await proxy.get("/health"))[0] == 200
+    assert (await proxy.get("/api/self"))[0] == 200
+    assert (await proxy.init({}))[0] == 503
+    proxy.process.terminate()  # whoever will not wait
+    assert await proxy.ended() == 0
+
+
+async def test_after_the_delay_it_drains(serve: Serve, tmp_path: Path) -> None:
+    settings = echo_settings(tmp_path)
+    settings["drain"] |= {"delay": 0.2}
+    proxy = await activated(serve, settings=settings)
+    assert await proxy.stop() == 0
+    assert "cutting" not in proxy.text
+
+
+async def test_a_pod_that_serves_nobody_ends_without_a_delay(serve: Serve, tmp_path: Path) -> None:
+    settings = echo_settings(tmp_path)
+    settings["drain"] |= {"delay": 600}
+    proxy = await serve(settings)
+    assert await proxy.stop() == 0
+
+
 async def test_stubborn_upstream_is_killed_after_its_grace(serve: Serve) -> None:
     proxy = await serve(stop_grace=0.2)
     await proxy.init({"env": {"ECHO_STUBBORN": "1"}})
