@@ -28,8 +28,9 @@ MASK: Final = "***"
 _SHORTEST_PART: Final = 8
 # Characters. Longer values (a file in a variable) are not put into a query or a header.
 _LONGEST_ENCODED: Final = 4096
-# Values, and lines of values, whose encoded forms are looked for; beyond it those of lines are not.
-_MOST_ENCODED: Final = 2000
+# Values whose encoded forms are looked for, whole ones before lines: more than any request has that
+# means no harm.
+_MOST_ENCODED: Final = 4000
 # What JavaScript's encodeURIComponent leaves alone besides what Python's quote does.
 _JAVASCRIPT: Final = {"%21": "!", "%27": "'", "%28": "(", "%29": ")", "%2A": "*"}
 _CODE: Final = re.compile("%..")
@@ -58,7 +59,7 @@ class Redactor:
                 stripped = map(str.strip, lines)
                 parts.update(part for part in stripped if len(part) >= _SHORTEST_PART)
         wanted = whole | parts
-        for value in tuple(wanted if len(wanted) <= _MOST_ENCODED else whole):
+        for value in [*whole, *parts][:_MOST_ENCODED]:
             if len(value) <= _LONGEST_ENCODED:
                 wanted.update(_encoded(value))
         self.longest = max(map(len, wanted), default=0)
@@ -88,7 +89,7 @@ class Redactor:
         return merged
 
     def _each(self, text: str) -> Iterator[tuple[int, int]]:
-        for form in self._one_by_one:
+        for form in [form for form in self._one_by_one if form in text]:
             begin = text.find(form)
             while begin >= 0:
                 yield begin, begin + len(form)
