@@ -25,12 +25,12 @@ from proxy.errors import (
 from proxy.lifecycle.state import Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from proxy.activation.attempt import Ready
     from proxy.activation.progress import Progress
     from proxy.activation.starter import Found, Starter
-    from proxy.activation.upkeep import OnExit
+    from proxy.activation.upkeep import OnExit, Work
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
     from proxy.settings import RestartSettings
@@ -117,7 +117,7 @@ class Activator:
         `DrainingError`, `ActivationError`, `ActivationTimeoutError` (everything undone).
         """
         self.admit()
-        await self._follow(self._begin(self._activation(plan), "activation"))
+        await self._follow(self._begin(lambda: self._activation(plan), "activation"))
 
     async def join(self) -> None:
         """Wait for whatever is under way; returns when ready, raises as `activate` does."""
@@ -140,7 +140,7 @@ class Activator:
         A failure is followed by restarts or the end of the proxy, as `on_exit` says.
         """
         self.admit()
-        await self._follow(self._begin(self._unasked(plan), "start"))
+        await self._follow(self._begin(lambda: self._unasked(plan), "start"))
 
     async def adopt(self, found: Found) -> None:
         """Take over an upstream that was found running, once it passes the probe.
@@ -150,18 +150,18 @@ class Activator:
         """
         self._taken.set_result(None)
         self._taken = asyncio.get_running_loop().create_future()
-        await self._follow(self._begin(self._adoption(found), "adoption"))
+        await self._follow(self._begin(lambda: self._adoption(found), "adoption"))
 
-    def _begin(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    def _begin(self, work: Work, name: str) -> asyncio.Task[None]:
         """Whatever is under way, one at a time."""
         self._task = task = asyncio.create_task(self._whole(work), name=name)
         task.add_done_callback(seen)  # its failure is logged, if nobody follows it to the end
         return task
 
-    async def _whole(self, work: Coroutine[None, None, None]) -> None:
+    async def _whole(self, work: Work) -> None:
         """A mistake of ours ends as any failure does: everything undone, and dormant."""
         try:
-            await work
+            await work()
         except ProxyError:
             raise
         except Exception as error:

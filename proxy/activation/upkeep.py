@@ -12,13 +12,15 @@ from proxy.errors import ActivationError
 from proxy.lifecycle.state import Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from proxy.activation.attempt import Attempts
     from proxy.activation.starter import Exit, Started
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
     from proxy.settings import RestartSettings
+
+    Work = Callable[[], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Upkeep:
         timeout: float,
         on_exit: OnExit,
         restarts: RestartSettings,
-        begin: Callable[[Coroutine[None, None, None], str], object],
+        begin: Callable[[Work, str], object],
         on_fatal: Callable[[int], None],
     ) -> None:
         self._lifecycle = lifecycle
@@ -106,7 +108,7 @@ class Upkeep:
             # Here, not in the task: the gate closes before another byte is relayed.
             self._lifecycle.apply(Event.UPSTREAM_DIED, error)
             self._backoff.died(lived)
-            self._begin(self._after_death(plan, end, error), "on_exit")
+            self._begin(lambda: self._after_death(plan, end, error), "on_exit")
 
         started.exited.add_done_callback(died)
 

@@ -35,9 +35,11 @@ _MOST_ENCODED: Final = 4000
 _JAVASCRIPT: Final = {"%21": "!", "%27": "'", "%28": "(", "%29": ")", "%2A": "*"}
 _CODE: Final = re.compile("%..")
 
-# Forms that are few enough to be searched for one by one, and characters by which many are found.
+# Forms that are few enough to be searched for one by one, characters by which many are found, and
+# the longest of those: three for each of a value that is encoded.
 _FEW: Final = 256
 _GRAM: Final = 4
+_LONG: Final = 3 * _LONGEST_ENCODED
 
 
 class Redactor:
@@ -65,8 +67,8 @@ class Redactor:
         self.longest = max(map(len, wanted), default=0)
         self._one_by_one, self._sorted = sorted(wanted), list[str]()
         if len(wanted) > _FEW:
-            self._sorted = [form for form in self._one_by_one if len(form) >= _GRAM]
-            self._one_by_one = [form for form in self._one_by_one if len(form) < _GRAM]
+            self._sorted = [form for form in self._one_by_one if _GRAM <= len(form) <= _LONG]
+            self._one_by_one = sorted(wanted.difference(self._sorted))
         self._grams = frozenset(form[:_GRAM] for form in self._sorted)
         self._within = _within(self._sorted)
 
@@ -77,9 +79,13 @@ class Redactor:
             end = after
         return MASK.join([*kept, text[end:]]) if kept else text
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where in `text` the values stand, in order; those that overlap are one."""
-        found = [*self._each(text), *self._many(text)]
+    def spans(self, text: str, near: int | None = None) -> list[tuple[int, int]]:
+        """Where in `text` the values stand, in order; those that overlap are one.
+
+        With `near` those elsewhere may be left out.
+        """
+        low, high = (0, len(text)) if near is None else (max(0, near - 3 * _LONG), near + _LONG)
+        found = [*self._each(text), *self._many(text, low, high)]
         merged: list[tuple[int, int]] = []
         for begin, after in sorted(found):
             if merged and begin < merged[-1][1]:
@@ -95,14 +101,14 @@ class Redactor:
                 yield begin, begin + len(form)
                 begin = text.find(form, begin + len(form))
 
-    def _many(self, text: str) -> Iterator[tuple[int, int]]:
+    def _many(self, text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
         """The longest form at each place: of all in order the last that begins what is there."""
         if not self._sorted:
             return
-        for begin in range(len(text) - _GRAM + 1):
+        for begin in range(low, min(high, len(text) - _GRAM + 1)):
             if text[begin : begin + _GRAM] not in self._grams:
                 continue
-            index = bisect.bisect_right(self._sorted, text[begin : begin + self.longest]) - 1
+            index = bisect.bisect_right(self._sorted, text[begin : begin + _LONG]) - 1
             while index >= 0 and not text.startswith(self._sorted[index], begin):
                 index = self._within[index]
             if index >= 0:

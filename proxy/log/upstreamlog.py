@@ -19,8 +19,8 @@ class Mask(Protocol):
     def longest(self) -> int:
         """Characters of the longest value, in whatever form."""
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where the values stand in `text`; those that overlap are one."""
+    def spans(self, text: str, near: int) -> list[tuple[int, int]]:
+        """Where the values stand in `text`, near a place; those that overlap are one."""
 
 
 class UpstreamLog:
@@ -46,7 +46,7 @@ class UpstreamLog:
     def _cut(self, text: str, mask: Mask) -> int:
         """Where to cut `text`, so that no value is cut, be it begun or complete."""
         last = max(0, len(text) + 1 - max(mask.longest, 1))
-        for begin, after in mask.spans(text):
+        for begin, after in mask.spans(text, last) if last else ():
             if begin < last < after:
                 # Values that overlap without end ("aaaa") are cut: any place is as good.
                 return begin if last - begin <= 2 * mask.longest else last

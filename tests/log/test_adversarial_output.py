@@ -65,11 +65,12 @@ def test_pieces_of_any_size_cut_no_value(size: int, caplog: pytest.LogCaptureFix
         assert sum(part.count(value) for part in parts) >= text.count(value)
 
 
-@pytest.mark.parametrize("before", range(8192 - 60, 8192))
+@pytest.mark.parametrize("others", [0, 300], ids=["few", "many"])
+@pytest.mark.parametrize("before", range(8192 - 60, 8192, 3))
 def test_an_encoded_value_across_the_cut_is_masked(
-    before: int, caplog: pytest.LogCaptureFixture
+    before: int, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mask = Redactor(["a key/with:signs & blanks"])
+    mask = Redactor(["a key/with:signs & blanks", *(f"other-{n}" for n in range(others))])
     log = UpstreamLog()
     log.arm(mask)
     line = "x" * before + quote("a key/with:signs & blanks", safe="") + "y" * 100
