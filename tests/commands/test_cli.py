@@ -9,8 +9,6 @@ import pytest
 from proxy.cli import COMMANDS
 from tests.harness import ROOT, clean_environment
 
-pytestmark = pytest.mark.slow
-
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
