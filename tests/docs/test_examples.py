@@ -54,6 +54,7 @@ async def read(page: Path, directory: Path, *, real: bool) -> None:
             await reader.type(block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", those_with_something_to_type(real=False), ids=name)
 async def test_a_page_works_word_for_word(page: Path, tmp_path: Path) -> None:
     await read(page, tmp_path, real=False)
