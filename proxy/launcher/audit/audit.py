@@ -16,9 +16,10 @@ import posix
 import sys
 from contextlib import contextmanager
 
+from . import calls
+from .looks import Looks
 from .policy import iterated, matches
-from .sightings import Sightings
-from .stack import caller, in_view, is_own, modules
+from .stack import Threads, caller, in_view, is_own, modules, note_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,29 +27,29 @@ if TYPE_CHECKING:
 
     Modules = tuple[str, ...]  # who was being imported, innermost first
 
-CODE: Modules = ("the import system",)
-_CODE_ENDINGS = (".py", ".pyc", ".so")
 KEPT = 4  # different import stacks kept per name; one is proof enough
-# Starting a program hands the whole environment on, unless the call names another one.
-_HAND_ON = {
-    "subprocess.Popen": 3,  # index of the env argument
-    "os.exec": 2,
-    "os.posix_spawn": 2,
-    "os.spawn": 3,
-    "os.system": None,
-    "os.fork": None,
-    "os.forkpty": None,
-    "pty.spawn": None,
-}
-# What the C library has the environment by, asked for with ctypes.
-_GETTERS = frozenset(["getenv", "secure_getenv", "__secure_getenv", "environ", "__environ"])
+_THREADS = ("_thread.start_new_thread", "_thread.start_joinable_thread")
+# Starting a program hands the environment on; and whatever it is handed, it can read its parent's
+# (proc_pid_environ(5)) and any file.
+_STARTING = frozenset(
+    [
+        "subprocess.Popen",
+        "os.exec",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.system",
+        "os.fork",
+        "os.forkpty",
+        "pty.spawn",
+    ]
+)
 
 
 class Audit:
     """`names`: name -> stacks of the modules that read it; `everything`: stacks that read them all.
 
     `patterns`: stacks that read all names of some lower-case patterns. `written`: names that
-    modules set or removed. `opened`: path -> stack.
+    modules set or removed. `files`: who looked at which.
     """
 
     def __init__(self) -> None:
@@ -56,20 +57,21 @@ class Audit:
         self.everything: list[Modules] = []
         self.patterns: list[tuple[tuple[str, ...], Modules]] = []
         self.written: dict[str, Modules] = {}
-        self.opened: dict[str, Modules] = {}
-        self.listed: dict[str, Modules] = {}
-        self.asked: dict[str, Modules] = {}
-        self.forked: list[Modules] = []
+        self.files = Looks()
+        self._started = False  # a program, since the last module, with our knowledge
+        self._reaped = 0
+        self._threads = Threads()
         self._active = False
         self._data: Any = None
         self._installed: Any = None
-        self._sightings: tuple[Sightings, Sightings] | None = None
 
     def install(self) -> None:
         self._data = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
         self._put(Watched(self._data, self))
         self._installed = functools.partial(self._hook)
         sys.addaudithook(self._installed)
+        self._threads.install()
+        self._reaped = _reaped()
         self._active = True
 
     @contextmanager
@@ -79,6 +81,7 @@ class Audit:
         try:
             yield
         finally:
+            self._reaped = _reaped()
             self._active = True
 
     def to_json(self) -> dict[str, Any]:
@@ -87,8 +90,7 @@ class Audit:
             "everything": self.everything,
             "patterns": self.patterns,
             "written": self.written,
-            "opened": {path: stack for path, stack in self.opened.items() if stack is not CODE},
-            "listed": self.listed,
+            "files": self.files.to_json(),
         }
 
     def absorb(self, data: dict[str, Any]) -> None:
@@ -97,17 +99,18 @@ class Audit:
             self.names.setdefault(name, []).extend(tuple(stack) for stack in stacks)
         self.everything += [tuple(stack) for stack in data["everything"]]
         self.patterns += [(tuple(names), tuple(stack)) for names, stack in data["patterns"]]
-        for key in ("written", "opened", "listed"):
-            for name, stack in data[key].items():
-                getattr(self, key).setdefault(name, tuple(stack))
+        for name, stack in data["written"].items():
+            self.written.setdefault(name, tuple(stack))
+        self.files.absorb(data["files"])
 
     def finish(self) -> None:
         """Nothing more comes that a fork could hold: remove it, and be quick to answer."""
-        self._sightings = self._look_at_paths()
+        self.files.finish()
         self.remove()
 
     def remove(self) -> None:
         self._active = False
+        self._threads.remove()
         self._put(self._data)
         # It is called for thousands of events while an upstream starts: `{}.get(event, args)`
         # costs less than the shortest function in Python would.
@@ -130,36 +133,20 @@ class Audit:
             return self.everything[0]
         return self.written.get(name)
 
-    def readers_of_file(self, path: str) -> Modules | None:
-        """Who was being imported when `path` was opened or its directory listed."""
-        path = os.path.abspath(path)
-        if path in self.opened:
-            return self.opened[path]
-        for name, stack in self.asked.items():
-            if path == name or path.startswith(name + os.sep) or _same(path, name):
-                return stack
-        opened, listed = self._sightings or self._look_at_paths()
-        other = opened.file(path)
-        if other is not None:
-            return self.opened[other]
-        other = listed.directory(os.path.dirname(path))
-        return None if other is None else self.listed[other]
-
-    def _look_at_paths(self) -> tuple[Sightings, Sightings]:
-        read = [path for path, stack in self.opened.items() if stack is not CODE]
-        return Sightings(read), Sightings(self.listed)
-
     def note_asked(self, path: str) -> None:
         """A module has asked about a file without opening it."""
         if self._active:
-            self._note_path(self.asked, path)
+            self.files.note_asked(path)
 
-    def _note_path(self, seen: dict[str, Modules], path: object) -> None:
-        if isinstance(path, (str, bytes)):
-            name = os.path.abspath(os.fsdecode(path))
-            if name not in seen:
-                # The import system's own reading is most of all reading, and is not looked into.
-                seen[name] = CODE if name.endswith(_CODE_ENDINGS) else modules()
+    def imported(self, module: str) -> None:
+        """A program that C code has started in the meantime was started for `module`.
+
+        The kernel counts the page faults of children that were waited for, and no child has none.
+        """
+        before, self._reaped = self._reaped, _reaped()
+        if self._reaped != before and not self._started:
+            self._note_start((module,))
+        self._started = False
 
     def note(self, key: object) -> None:
         if self._active:
@@ -181,28 +168,47 @@ class Audit:
         kept = iterated(frame) if frame is not None else None
         stack = modules()
         if kept is None:
-            if stack not in self.everything:
-                self.everything.append(stack)
+            self._note_everything(stack)
         elif (kept, stack) not in self.patterns:
             self.patterns.append((kept, stack))
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._active:
             return
-        if _tells_everything(event, args):
-            self.note_all()
-        if event == "open":
-            self._note_path(self.opened, args[0])
-        elif event in ("os.listdir", "os.scandir"):
-            self._note_path(self.listed, args[0] or ".")
+        self.files.hear(event, args)
+        if event in _STARTING:
+            if not is_own(sys._getframe(1)):  # noqa: SLF001
+                self._note_start()
+        elif event == "open":
+            if isinstance(args[0], (str, bytes)) and _is_environ(args[0]):
+                self.note_all()
         elif event in ("os.putenv", "os.unsetenv"):
             self.note_write(args[0])
-        elif event in _HAND_ON and not is_own(sys._getframe(1)):  # noqa: SLF001
-            at = _HAND_ON[event]
-            if at is None or len(args) <= at or args[at] is None:
-                self.note_all()
-            if event.startswith("os.fork"):
-                self.forked.append(modules())
+        elif event in _THREADS:
+            note_thread(args[0])
+        elif event in ("ctypes.dlsym", "ctypes.dlsym/handle"):
+            self._note_calls(*calls.reads(args[1]))
+        elif event == "exec":
+            self._note_calls(*calls.declares(args[0]))
+
+    def _note_start(self, stack: Modules | None = None) -> None:
+        self._started = True
+        self._note_everything(stack or modules())
+        self.files.note_blind(stack)
+
+    def _note_calls(self, environment: bool, files: bool) -> None:  # noqa: FBT001  as found
+        if not files:  # who sees the environment is counted as seeing files as well
+            return
+        stack, module = modules(), calls.executed()
+        if module is not None and module not in stack:
+            stack = (module, *stack)
+        self.files.note_blind(stack)
+        if environment:
+            self._note_everything(stack)
+
+    def _note_everything(self, stack: Modules) -> None:
+        if stack not in self.everything:
+            self.everything.append(stack)
 
 
 class Watched:
@@ -261,16 +267,18 @@ class Watched:
         return repr(self._data)
 
 
-def _tells_everything(event: str, args: tuple[Any, ...]) -> bool:
-    """Whether the environment is looked at where it is not `os.environ`: in the kernel, or in C.
+def _is_environ(path: str | bytes) -> bool:
+    """A process's own is `/proc/self/environ`, or by any other way a file of that name: proc(5)."""
+    return os.path.basename(os.fsdecode(path)) == "environ"
 
-    A process's own is `/proc/self/environ` (proc(5)), or by any other way a file of that name.
-    """
-    if event == "open":
-        path = args[0]
-        named = isinstance(path, (str, bytes)) and os.path.basename(os.fsdecode(path))
-        return named == "environ"
-    return event == "ctypes.dlsym" and args[1] in _GETTERS
+
+def _reaped() -> int:
+    """Page faults of the children that were waited for: proc_pid_stat(5), cminflt."""
+    fd = posix.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(posix.read(fd, 4096).rpartition(b")")[2].split()[8])
+    finally:
+        posix.close(fd)
 
 
 def _name(key: object) -> str:
@@ -278,10 +286,3 @@ def _name(key: object) -> str:
     if isinstance(key, str):
         key = os.fsencode(key)
     return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else repr(key)
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False  # one of them is gone

@@ -27,6 +27,7 @@ _ANY = re.compile(rb"[A-Z][A-Z0-9_]{3,}")
 _USUAL = re.compile(r"^[A-Z][A-Z0-9_]{3,}$")
 _GO = b"Go build ID"  # reads the environment without the C library
 _UNTERMINATED = (b"/rustc/", _GO)
+_CFFI = b"_cffi_backend\0"  # of a library that cffi has made
 _SYMBOLS = (b"\0getenv\0", b"\0secure_getenv\0", b"\0__secure_getenv\0", b"\0environ\0")
 
 
@@ -55,6 +56,7 @@ class Native:
         known = {path: _known(path) for path in paths}
         self._known = {name: path for path in paths for name in known[path] or ()}
         self._paths = [path for path in paths if known[path] is None and _reads(path)]
+        self._exposing = [path for path in self._paths if _exposes(path)]
         tails: set[bytes] = set()
         texts: set[bytes] = set()
         for path in self._paths:
@@ -72,6 +74,8 @@ class Native:
         """
         if name in self._known:
             return self._known[name]
+        if self._exposing:
+            return self._exposing[0]
         encoded = name.encode("utf-8", "surrogateescape")
         known = encoded + b"\0" in self._tails or encoded in self._texts
         if known or not _USUAL.match(name):
@@ -111,6 +115,16 @@ def _contains(path: str, text: bytes) -> bool:
 def _reads(path: str) -> bool:
     with _content(path) as content:
         return any(_has(content, symbol) for symbol in (_GO, *_SYMBOLS))
+
+
+def _exposes(path: str) -> bool:
+    """Whether it hands getenv to Python: cffi's tables name it where a program refers to it."""
+    with _content(path) as content:
+        if not _has(content, _CFFI):
+            return False
+        parts = program_parts(content)
+        names = [symbol for symbol in _SYMBOLS if _has(content, symbol)]
+        return any(content.find(name, begin, end) >= 0 for begin, end in parts for name in names)
 
 
 def _terminates(content: mmap.mmap | bytes) -> bool:

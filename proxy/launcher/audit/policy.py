@@ -6,6 +6,7 @@ Both are tables decided on evidence, not guesses; each line says what it rests o
 from __future__ import annotations
 
 import fnmatch
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ ALWAYS_COLD = (
 )
 
 
+_SCHEME_LIMIT = 31  # letters: one more than the longest one that is registered with IANA
 _COMPREHENSIONS = frozenset(["<dictcomp>", "<listcomp>", "<setcomp>", "<genexpr>"])
 
 
@@ -68,6 +70,59 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether `name` fits one of `patterns`, which are lower case and ignore case."""
     lower = name.lower()
     return any(fnmatch.fnmatchcase(lower, pattern) for pattern in patterns)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some name fits both patterns (as `fnmatch`)."""
+    a, b = _tokens(one), _tokens(other)
+    letters = _letters(a + b)
+    waiting, seen = [(0, 0)], {(0, 0)}
+    while waiting:
+        i, j = waiting.pop()
+        if i == len(a) and j == len(b):
+            return True
+        for step in _steps(a[i] if i < len(a) else "", b[j] if j < len(b) else "", letters):
+            place = (i + step[0], j + step[1])
+            if place not in seen:
+                seen.add(place)
+                waiting.append(place)
+    return False
+
+
+def _steps(one: str, other: str, letters: str) -> list[tuple[int, int]]:
+    """How far one more letter, or the end of a `*`, can go in each pattern; "" is a pattern's end.
+
+    A `*` takes a letter by going nowhere, while the other pattern goes on by one.
+    """
+    steps = []
+    if one == "*":
+        steps += [(1, 0), (0, 1)] if other and other != "*" else [(1, 0)]
+    if other == "*":
+        steps += [(0, 1), (1, 0)] if one and one != "*" else [(0, 1)]
+    if one and other and "*" not in (one, other):
+        both = (fnmatch.fnmatchcase(c, one) and fnmatch.fnmatchcase(c, other) for c in letters)
+        steps += [(1, 1)] if any(both) else []
+    return steps
+
+
+def _tokens(pattern: str) -> list[str]:
+    """Its parts, each of which stands for one letter, but `*`."""
+    tokens = []
+    while pattern:
+        end = 1
+        if pattern[0] == "[":
+            # A bracket right behind the first one (or its `!`) is a member.
+            end = pattern.find("]", 3 if pattern[1:2] == "!" else 2) + 1 or 1
+        tokens.append(pattern[:end] if end > 1 or pattern[0] != "[" else "[[]")
+        pattern = pattern[end:]
+    return tokens
+
+
+def _letters(tokens: list[str]) -> str:
+    """One letter of every kind that the tokens can tell apart: their own, the next, and another."""
+    named = {letter for token in tokens for letter in token} | {"\0"}
+    beside = {chr(ord(letter) + by) for letter in named for by in (-1, 1) if ord(letter) + by >= 0}
+    return "".join(named | {letter for letter in beside if ord(letter) < sys.maxunicode})
 
 
 def iterated(frame: FrameType) -> tuple[str, ...] | None:
@@ -87,9 +142,10 @@ def iterated(frame: FrameType) -> tuple[str, ...] | None:
 def _proxies(_frame: FrameType) -> tuple[str, ...]:
     """`urllib.request.getproxies_environment` looks at `<scheme>_proxy`; the rest it reads by name.
 
-    Same in 3.8 to 3.14. httpx, requests and aiohttp go through it whenever a client is made.
+    Same in 3.8 to 3.14. httpx, requests and aiohttp go through it whenever a client is made. No
+    scheme has an underscore (RFC 3986, 3.1): what else ends like that is a proxy for nothing.
     """
-    return ("*_proxy",)
+    return tuple("[!_]" * length + "_proxy" for length in range(1, _SCHEME_LIMIT + 1))
 
 
 def _tqdm(frame: FrameType) -> tuple[str, ...] | None:

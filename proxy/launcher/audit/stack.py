@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import Any
 
     Modules = tuple[str, ...]
 
@@ -23,13 +25,63 @@ _PLUMBING = frozenset(
 )
 
 
+# Who was being imported when a thread was started: by the object whose method it runs, or else the
+# code that it runs. The first item keeps the object, and so its number.
+_threads: dict[int, tuple[object, Modules]] = {}
+
+
+def note_thread(function: object) -> None:
+    """A thread is about to be started."""
+    kept = getattr(function, "__self__", None)
+    if kept is None:
+        kept = getattr(function, "__code__", None)
+    if kept is not None:
+        _threads[id(kept)] = kept, modules()
+
+
+class Threads:
+    """Notes who starts threads, where the interpreter tells nobody: it does since 3.12."""
+
+    def __init__(self) -> None:
+        self._starts: list[tuple[Any, str, Any]] = []
+
+    def install(self) -> None:
+        if sys.version_info >= (3, 12):
+            return
+        start = _thread.start_new_thread
+
+        def start_new_thread(function: Any, *args: Any) -> int:
+            note_thread(function)
+            return start(function, *args)
+
+        for module in (_thread, sys.modules.get("threading")):
+            for name in ("start_new_thread", "start_new", "_start_new_thread"):
+                if getattr(module, name, None) is start:
+                    self._starts.append((module, name, start))
+                    setattr(module, name, start_new_thread)
+            self._wrapper = start_new_thread
+
+    def remove(self) -> None:
+        """Give back the function, to `threading` too, which may have been imported meanwhile."""
+        threading = sys.modules.get("threading")
+        name = "_start_new_thread"
+        if self._starts and getattr(threading, name, None) is self._wrapper:
+            setattr(threading, name, self._starts[0][2])
+        for module, name, start in self._starts:
+            setattr(module, name, start)
+        self._starts.clear()
+        _threads.clear()
+
+
 def modules() -> Modules:
     """The modules being imported at this moment, innermost first.
 
-    When none is (a thread that an import has started), the module of the code that runs.
+    In a thread these are followed by those whose import has started it. When there are none, the
+    module of the code that runs.
     """
     found: list[str] = []
     running: str | None = None
+    bottom: FrameType | None = None
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None:
         name = frame.f_globals.get("__name__")
@@ -38,8 +90,22 @@ def modules() -> Modules:
                 running = name
             if frame.f_code.co_name == "<module>" and name not in found and name != "__main__":
                 found.append(name)
-        frame = frame.f_back
+        bottom, frame = frame, frame.f_back
+    found += [name for name in _starters(bottom) if name not in found]
     return tuple(found) or ((running,) if running else ("the interpreter's start",))
+
+
+def _starters(bottom: FrameType | None) -> Modules:
+    """Who has started the thread whose first frame is `bottom`."""
+    if bottom is None or not _threads:
+        return ()
+    code = bottom.f_code
+    first = bottom.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    for kept in (first, code):
+        _, stack = _threads.get(id(kept), (None, ()))
+        if stack:
+            return stack
+    return ()
 
 
 def caller() -> FrameType | None:

@@ -37,8 +37,8 @@ def reads_of_start(command: Command) -> dict[str, Any]:
     Raises `OSError` or `ValueError` when that cannot be found out.
     """
     if "-S" in command.flags:
-        nothing: dict[str, Any] = {key: {} for key in ("names", "written", "opened", "listed")}
-        return dict(nothing, everything=[], patterns=[])
+        files: dict[str, Any] = {"opened": {}, "listed": {}, "asked": {}, "blind": []}
+        return {"names": {}, "written": {}, "everything": [], "patterns": [], "files": files}
     package = __name__.rsplit(".", 2)[0]
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = _CODE % (package, home, package)

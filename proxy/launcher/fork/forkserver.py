@@ -101,7 +101,7 @@ class ForkServer:
     @contextmanager
     def _lookout(self, files: list[str]) -> Iterator[None]:
         lookout = Lookout(files, AUDIT.note_asked)
-        if files and lookout.works:
+        if files:
             self._watched = files
             lookout.install()
         yield
@@ -111,6 +111,7 @@ class ForkServer:
         for done, name in enumerate(modules):
             self._step(name, done)
             self._import(name)
+            AUDIT.imported(name)
             fault = leftovers.check()
             if fault:
                 raise CannotPreloadError("module %s %s" % (name, fault))
@@ -207,9 +208,10 @@ class ForkServer:
                 if library:
                     reasons.append("%s may have been read by %s" % (name, library))
         for path in files:
-            opened = AUDIT.readers_of_file(path)
             private = run_dir is not None and path.startswith(os.path.join(run_dir, ""))
-            if opened is None and not private and path not in self._watched:
+            known = not private or path in self._watched
+            opened = AUDIT.files.readers(path, known=known)
+            if opened is None and known and path not in self._watched:
                 reasons.append("%s was not watched while preloading" % path)
             if opened is not None:
                 reasons.append("%s was looked at while preloading %s" % (path, _stack(opened)))

@@ -10,7 +10,7 @@ import os
 import sys
 
 from ..audit import audit as audit_module
-from ..audit.policy import matches
+from ..audit.policy import matches, overlap
 from ..audit.stack import modules as being_imported
 
 TYPE_CHECKING = False
@@ -63,6 +63,7 @@ class Trial:
             finally:
                 if os.getpid() != pid:
                     os._exit(0)
+            self._audit.imported(name)
             fault = leftovers.check()
             if fault:
                 self._strike(name, fault)
@@ -83,7 +84,7 @@ class Trial:
                     self._strike_all(stack, "reads %s" % name)
         for patterns, stack in self._audit.patterns:
             for name in self._patterns:
-                if any(_overlap(name, pattern) for pattern in patterns):
+                if any(overlap(name, pattern) for pattern in patterns):
                     self._strike_all(stack, "reads names like %s" % name)
         for stack in self._audit.everything:
             self._strike_all(stack, "reads the whole environment")
@@ -98,11 +99,3 @@ class Trial:
 
     def _strike(self, module: str, why: str) -> None:
         self._struck.setdefault(module, why)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether some name may fit both patterns; only their literal beginnings are compared."""
-    a, b = one.partition("*")[0], other.partition("*")[0]
-    if "*" in one and "*" in other:
-        return a.startswith(b) or b.startswith(a)
-    return matches(one, [other]) or matches(other, [one])

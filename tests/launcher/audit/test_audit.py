@@ -62,6 +62,15 @@ READS = {
     "C library's variable": "import ctypes\nX = []\n"
     "e = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), 'environ')\n"
     "while e[len(X)]: X.append(e[len(X)])\nX = any(x.startswith(b'KEY=') for x in X)",
+    "C library by handle": "import ctypes, _ctypes\n"
+    "p = _ctypes.dlsym(ctypes.CDLL(None)._handle, 'getenv')\n"
+    "X = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_char_p)(p)(b'KEY')",
+    "C library's system": "import ctypes\nX = ctypes.CDLL(None).system(b'test \"$KEY\" = v4lue')",
+    "a child's parent": "import os, subprocess as s\n"
+    "X = b'KEY=' in s.check_output(['cat', '/proc/%d/environ' % os.getpid()], env={})",
+    "a child of C code's": "import multiprocessing.util as u, os\n"
+    "pid = u.spawnv_passfds(b'/bin/sh', [b'sh', b'-c', b'test -n \"$KEY\"'], ())\n"
+    "X = os.waitpid(pid, 0)[1]",
     "expandvars": "import os\nX = os.path.expandvars('$KEY')",
     "subprocess": "import subprocess as s\nX = s.check_output(['sh', '-c', 'echo $KEY']).decode()",
     "system": "import os\nX = os.system('test -n \"$KEY\"')",
@@ -212,6 +221,36 @@ LOOKS = {
     "except OSError: X = None",
     "pathlib": "import pathlib\np = pathlib.Path('{path}')\ntry: X = p.read_text()\n"
     "except OSError: X = None",
+    "listdir of a descriptor": "import os\ntry:\n    d = os.open('{dir}', 0)\n"
+    "    X = os.listdir(d)\n    os.close(d)\nexcept OSError: X = None",
+    "scandir of a descriptor": "import os\ntry:\n    d = os.open('{dir}', 0)\n"
+    "    X = [e.name for e in os.scandir(d)]\n    os.close(d)\nexcept OSError: X = None",
+    "stat beside a descriptor": "import os\nd = os.open('{base}', 0)\n"
+    "try: X = os.stat('conf/app.json', dir_fd=d).st_size\nexcept OSError: X = None\nos.close(d)",
+    "open beside a descriptor": "import os\nd = os.open('{base}', 0)\ntry:\n"
+    "    f = os.open('conf/app.json', 0, dir_fd=d)\n"
+    "    X = os.read(f, 9).decode()\n    os.close(f)\n"
+    "except OSError: X = None\nos.close(d)",
+    "hard link": "import os\ntry:\n    os.link('{path}', '{base}/other')\n"
+    "    X = open('{base}/other').read()\n    os.unlink('{base}/other')\nexcept OSError: X = None",
+    "symbolic link": "import os\nos.symlink('conf/app.json', '{base}/other')\n"
+    "try: X = open('{base}/other').read()\nexcept OSError: X = None\n"
+    "finally: os.unlink('{base}/other')",
+    "rename": "import os\ntry:\n    os.rename('{path}', '{base}/other')\n"
+    "    X = open('{base}/other').read()\n    os.rename('{base}/other', '{path}')\n"
+    "except OSError: X = None",
+    "mkdir": "import os\ntry:\n    os.mkdir('{dir}')\n    os.rmdir('{dir}')\n    X = 1\n"
+    "except OSError: X = 0",
+    "subprocess": "import subprocess as s\n"
+    "X = s.run(['cat', '{path}'], stdout=s.PIPE, stderr=s.PIPE, env={{}}).stdout.decode()",
+    "system": "import os\nX = os.system('test -e {path}')",
+    "C library": "import ctypes\nX = ctypes.CDLL(None).access(b'{path}', 0)",
+    "C library's system": "import ctypes\nX = ctypes.CDLL(None).system(b'test -e {path}')",
+    "sqlite": "import sqlite3\nc = sqlite3.connect(':memory:')\n"
+    "try: X = c.execute(\"attach 'file:{path}?mode=ro' as a\") and 1\n"
+    "except sqlite3.Error: X = None\nfinally: c.close()",
+    "copied function": "from posix import stat\ntry: X = stat('{path}').st_size\n"
+    "except OSError: X = None",
     "listdir": "import os\ntry: X = os.listdir('{dir}')\nexcept OSError: X = None",
     "scandir": "import os\ntry: X = [e.name for e in os.scandir('{dir}')]\n"
     "except OSError: X = None",
@@ -240,7 +279,7 @@ def test_a_file_that_was_looked_at_while_preloading_is_never_stale(
     write(
         tmp_path,
         {
-            "reader.py": source.format(path=conf, dir=directory),
+            "reader.py": source.format(path=conf, dir=directory, base=tmp_path),
             "prog.py": "import json, reader; print(json.dumps([reader.X]))",
         },
     )
@@ -257,6 +296,104 @@ def test_a_file_that_was_looked_at_while_preloading_is_never_stale(
         assert view(answer, launcher) == cold
         if not (present and way == "directory exists"):  # it stays as it was
             assert answer["kind"] == "cold", way
+
+
+CFFI = {
+    "declared": "import cffi\nf = cffi.FFI()\nf.cdef('char *getenv(const char *);')\n"
+    "v = f.dlopen(None).getenv(b'KEY')\nX = v and f.string(v).decode()",
+    "declared in pieces": "import cffi\nf = cffi.FFI()\nDECLARATIONS = ['extern char **environ;']\n"
+    "for each in DECLARATIONS: f.cdef(each)\n"
+    "e = f.dlopen(None).environ\nn = 0\nX = False\n"
+    "while e[n]:\n    X = X or f.string(e[n]).startswith(b'KEY=')\n    n += 1",
+    "generated": "import generated\nv = generated.ffi.dlopen(None).getenv(b'KEY')\n"
+    "X = v and generated.ffi.string(v).decode()",
+}
+
+
+@pytest.mark.parametrize("way", CFFI)
+@pytest.mark.parametrize("present", [False, True], ids=["absent before", "present before"])
+def test_what_was_read_through_cffi_is_never_stale(
+    tmp_path: Path, way: str, *, present: bool
+) -> None:
+    cffi = pytest.importorskip("cffi")
+    builder = cffi.FFI()
+    builder.cdef("char *getenv(const char *);")
+    builder.set_source("generated", None)
+    builder.emit_python_code(str(tmp_path / "generated.py"))
+    write(tmp_path, HELPERS | {"reader.py": CFFI[way]})
+    prepared = base(tmp_path, "-m", "prog", **({"KEY": "old"} if present else {}))
+    with Launcher() as launcher:
+        cold = view(launcher.start(**prepared, env={"KEY": "v4lue"}), launcher)
+    with Warm(prepared, ["json", "reader"]) as launcher:
+        answer = launcher.begin(env={"KEY": "v4lue"})
+        assert view(answer, launcher) == cold
+        assert answer["kind"] == "cold"
+        assert "reader" in answer["why"] or "generated" in answer["why"]
+
+
+def test_a_file_whose_name_nobody_can_know_is_read_by_no_program(tmp_path: Path) -> None:
+    """Whatever was started while preloading: the directory is made for this one start."""
+    write(
+        tmp_path,
+        {
+            "reader.py": "import subprocess\nX = subprocess.run(['true']).returncode",
+            "prog.py": "import json, os, reader\n"
+            "print(json.dumps(open(os.environ['CONF']).read()))",
+        },
+    )
+    conf = tmp_path / "run" / "conf"
+    prepared = base(tmp_path, "-m", "prog", CONF=str(conf))
+    file = encoded(conf, b"new")
+    for files, kind in (([], "warm"), ([str(conf)], "cold")):
+        with Warm(prepared, ["json", "reader"], files=files) as launcher:
+            answer = launcher.begin(files=[file], run_dir=str(conf.parent))
+            assert answer["kind"] == kind, answer
+            assert view(answer, launcher) == "new"
+
+
+def test_what_a_thread_reads_is_blamed_on_whose_import_has_started_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "library.py": "import os\ndef look(): return os.environ.get('KEY')",
+            "innocent.py": "import library",
+            "starter.py": """
+                import threading, library
+                X = []
+                class Looks(threading.Thread):
+                    def run(self):
+                        X.append(library.look())
+                thread = Looks(); thread.start(); thread.join()
+                import _thread, time
+                done = _thread.allocate_lock(); done.acquire()
+                def raw():
+                    X.append(library.look()); done.release()
+                _thread.start_new_thread(raw, ()); done.acquire()
+            """,
+            "prog.py": "import json, starter; print(json.dumps(starter.X))",
+        },
+    )
+    prepared = base(tmp_path, "-m", "prog")
+    with Warm(prepared, ["json", "innocent", "starter"]) as launcher:
+        answer = launcher.begin(env={"KEY": "v4lue"})
+        assert answer["kind"] == "cold"
+        assert answer["why"].endswith("KEY was read while preloading starter")
+        assert view(answer, launcher) == ["v4lue"] * 2
+
+
+def test_who_looks_for_proxies_reads_the_proxies_of_schemes_alone(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "reader.py": "import urllib.request\nX = urllib.request.getproxies_environment()",
+            "prog.py": "import json, reader; print(json.dumps(reader.X.get('http')))",
+        },
+    )
+    with Warm(base(tmp_path, "-m", "prog"), ["json", "reader"]) as launcher:
+        for name, kind in (("HTTP_PROXY", "cold"), ("all_proxy", "cold"), ("OH_0_PROXY", "warm")):
+            answer = launcher.begin(env={name: "http://proxy:1"})
+            assert answer["kind"] == kind, answer
+            view(answer, launcher)
 
 
 def test_the_audit_leaves_the_system_s_functions_as_they_were(tmp_path: Path) -> None:
