@@ -40,6 +40,9 @@ __all__ = ["Plan", "PlannedFile", "build_plan"]
 # The proxy's own: its key, its mode and its settings.
 PROXY_OWN: Final = ("OH_SECRET_KEY", "OH_DEFERRED_INIT", "PROXY_*")
 
+# Bytes of NAME=value that execve(2) takes: MAX_ARG_STRLEN with its NUL.
+_VARIABLE_LIMIT: Final = 131071
+
 # Values that are masked in everything the upstream says. A key is, whatever its length. An
 # ordinary variable (`1`, `true`, `/tmp`) would take ordinary words out of the log, so it must be
 # long enough for a credential, or be called like one.
@@ -112,6 +115,9 @@ def build_plan(
         raise _refusal([str(error)]) from None
     named = {to.env: file.path for to, file in zip(mapping.files.values(), files, strict=True)}
     named_files = {name: path for name, path in named.items() if name is not None}
+    too_long = [*_too_long(environment, "env"), *_too_long(mapped)]
+    if too_long:
+        raise _refusal(too_long)
     return Plan(
         argv=tuple(upstream.command),
         cwd=upstream.cwd,
@@ -189,6 +195,15 @@ def _reserved(mapping: MappingSettings, environment: Mapping[str, str]) -> Itera
             yield f"{dotted(('env', name))}: is reserved for the proxy"
         elif name in files:
             yield f"{dotted(('env', name))}: is set by the proxy"
+
+
+def _too_long(env: Mapping[str, str], *where: str) -> Iterator[str]:
+    """Variables that no program can be started with."""
+    for name, value in env.items():
+        size = len(f"{name}={value}".encode("utf-8", "surrogateescape"))
+        if size > _VARIABLE_LIMIT:
+            most = _VARIABLE_LIMIT
+            yield f"{dotted((*where, name))}: is too long: {size} bytes with its name, {most} fit"
 
 
 def _secrets(delivered: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:

@@ -276,3 +276,21 @@ def test_the_spellings_of_a_secret_in_json_and_python_are_masked() -> None:
     assert plan(
         {"webhooks": [{"base_url": "u", "headers": {"A": "Bearer topsecret"}}]}
     ).secrets >= {"topsecret"}
+
+
+@pytest.mark.parametrize("size", [131_071 - len("LARGE="), 131_072 - len("LARGE="), 200_000])
+def test_a_variable_that_no_program_can_be_started_with_is_refused_by_name(size: int) -> None:
+    body = {"env": {"LARGE": "é" + "x" * (size - 2), "SMALL": "x"}}
+    if size < 131_072 - len("LARGE="):
+        assert plan(body).env["SMALL"] == "x"
+        return
+    with pytest.raises(InvalidFieldError) as caught:
+        plan(body)
+    assert "env.LARGE: is too long: " in str(caught.value)
+    assert "SMALL" not in str(caught.value)
+    assert "xxx" not in str(caught.value)
+
+
+def test_a_field_that_becomes_too_long_a_variable_is_refused() -> None:
+    with pytest.raises(InvalidFieldError, match="OH_WEB_URL: is too long"):
+        plan({"web_url": "https://agent.test/" + "x" * 200_000})

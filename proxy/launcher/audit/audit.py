@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from . import calls
 from .looks import Looks
-from .policy import iterated, matches
+from .policy import iterated, matches, starts_harmlessly
 from .stack import Threads, caller, in_view, is_own, modules, note_thread
 
 TYPE_CHECKING = False
@@ -177,7 +177,9 @@ class Audit:
             return
         self.files.hear(event, args)
         if event in _STARTING:
-            if not is_own(sys._getframe(1)):  # noqa: SLF001
+            frame = sys._getframe(1)  # noqa: SLF001
+            self._started = True
+            if not is_own(frame) and not starts_harmlessly(frame):
                 self._note_start()
         elif event == "open":
             if isinstance(args[0], (str, bytes)) and _is_environ(args[0]):
@@ -192,7 +194,6 @@ class Audit:
             self._note_calls(*calls.declares(args[0]))
 
     def _note_start(self, stack: Modules | None = None) -> None:
-        self._started = True
         self._note_everything(stack or modules())
         self.files.note_blind(stack)
 

@@ -58,6 +58,16 @@ ALWAYS_COLD = (
 )
 
 
+# (module, function) that starts a program which reads nothing that is delivered.
+_HARMLESS_STARTS = frozenset(
+    [
+        # `/sbin/ldconfig -p` with an environment of two names, which prints the loader's cache:
+        # the first thing that `find_library` does, from 3.8 to 3.14.
+        ("ctypes.util", "_findSoname_ldconfig"),
+    ]
+)
+_START_DEPTH = 6  # frames from a function to the event of a program's start, `subprocess` between
+
 _SCHEME_LIMIT = 31  # letters: one more than the longest one that is registered with IANA
 _COMPREHENSIONS = frozenset(["<dictcomp>", "<listcomp>", "<setcomp>", "<genexpr>"])
 
@@ -123,6 +133,17 @@ def _letters(tokens: list[str]) -> str:
     named = {letter for token in tokens for letter in token} | {"\0"}
     beside = {chr(ord(letter) + by) for letter in named for by in (-1, 1) if ord(letter) + by >= 0}
     return "".join(named | {letter for letter in beside if ord(letter) < sys.maxunicode})
+
+
+def starts_harmlessly(frame: FrameType | None) -> bool:
+    """Whether the program that is started below `frame` is known to read nothing delivered."""
+    for _ in range(_START_DEPTH):
+        if frame is None:
+            break
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _HARMLESS_STARTS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def iterated(frame: FrameType) -> tuple[str, ...] | None:

@@ -5,7 +5,8 @@ harmless for regular files and devices opened for reading (their offset is share
 keep one use it through a mapping or pread). It is not for sockets, pipes, epoll and eventfd
 instances or files opened for writing: two processes would take each other's events and bytes.
 Child processes stay the fork server's, so the upstream could not wait for them. Threads do not
-survive a fork at all.
+survive a fork at all. And whoever changes the working directory at import does it after the
+program was found there, which in a fork is looked for last.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Leftovers:
         self._known = set(_descriptors())
         self._suspect = -1
         self._told: set[int] = set()
+        self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
+        self._known.add(self._home)
 
     def check(self) -> str | None:
         """What was left behind since the last call, reads on after "module X"."""
@@ -43,7 +46,13 @@ class Leftovers:
             return fault
         children = [pid for pid in _children() if pid not in self._told]
         self._told.update(children)
-        return "left process %d behind" % children[0] if children else None
+        return "left process %d behind" % children[0] if children else self._moved()
+
+    def _moved(self) -> str | None:
+        if os.path.samestat(os.stat("."), os.fstat(self._home)):
+            return None
+        os.fchdir(self._home)  # said once, of the module that did it
+        return "changes the working directory"
 
     def _descriptor(self) -> str | None:
         present = _descriptors()

@@ -23,6 +23,7 @@ import time
 from ..errors import LaunchError
 from ..kernel.children import POLL, group_lives, send_signal
 from .child import run
+from .delivery import ensure_fits
 from .files import Files
 from .output import Output
 
@@ -67,6 +68,7 @@ class Upstream:
         if self.pid is not None:
             raise LaunchError("process %d is running" % self.pid)
         self.clear()
+        ensure_fits(spec.argv, spec.environment(os.environb))
         self._files.write(spec.located_files(os.environb), spec.run_dir, spec.cwd)
         try:
             self.pid, why = self._run(spec)

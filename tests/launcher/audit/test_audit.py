@@ -381,6 +381,21 @@ def test_what_a_thread_reads_is_blamed_on_whose_import_has_started_it(tmp_path: 
         assert view(answer, launcher) == ["v4lue"] * 2
 
 
+def test_looking_for_a_library_reads_nothing_that_is_delivered(tmp_path: Path) -> None:
+    """`find_library` starts a program, whose environment is its own."""
+    write(
+        tmp_path,
+        {
+            "reader.py": "import ctypes.util\nX = ctypes.util.find_library('c')",
+            "prog.py": "import json, reader; print(json.dumps(reader.X))",
+        },
+    )
+    with Warm(base(tmp_path, "-m", "prog"), ["json", "reader"]) as launcher:
+        answer = launcher.begin(env={"MY_KEY": "1"})
+        assert answer["kind"] == "warm", answer
+        assert str(view(answer, launcher)).startswith("libc.so")
+
+
 def test_who_looks_for_proxies_reads_the_proxies_of_schemes_alone(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -288,3 +288,27 @@ def test_two_hundred_activations_leave_nothing_behind(tmp_path: Path) -> None:
         assert all(now - then <= 2 for now, then in zip(after[2:], before[2:], strict=True))
         assert launcher.children() == [forkserver]
         assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("argv", [["prog.py"], ["-m", "prog"]], ids=["script", "module"])
+def test_a_module_that_changes_directory_is_not_preloaded(tmp_path: Path, argv: list[str]) -> None:
+    """The program is looked for after it, in a fork, and what it does in a fork is done before."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write(
+        tmp_path,
+        {
+            "mover.py": f"import os\nos.chdir({str(elsewhere)!r})",
+            "back.py": f"import os\nos.chdir({str(elsewhere)!r})\nos.chdir({str(tmp_path)!r})",
+            "prog.py": "import json, os, mover, back; print(json.dumps(os.getcwd()))",
+        },
+    )
+    prepared = base(tmp_path, *argv)
+    with Warm(prepared, ["json", "mover"]) as launcher:
+        assert launcher.why == "cannot preload: module mover changes the working directory"
+        assert view(launcher.begin(), launcher) == str(tmp_path)
+    write(tmp_path, {"prog.py": "import json, os, back; print(json.dumps(os.getcwd()))"})
+    with Warm(prepared, ["json", "back"]) as launcher:
+        answer = launcher.begin()
+        assert answer["kind"] == "warm"
+        assert view(answer, launcher) == str(tmp_path)
