@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cffi
 import pytest
 
 from tests.launcher.launching import Launcher, encoded
@@ -315,7 +316,6 @@ CFFI = {
 def test_what_was_read_through_cffi_is_never_stale(
     tmp_path: Path, way: str, *, present: bool
 ) -> None:
-    cffi = pytest.importorskip("cffi")
     builder = cffi.FFI()
     builder.cdef("char *getenv(const char *);")
     builder.set_source("generated", None)

@@ -45,3 +45,10 @@ def test_the_c_library_is_known(tmp_path: Path, name: str) -> None:
 def test_any_other_library_is_searched(tmp_path: Path, name: str) -> None:
     assert reader(tmp_path / name, READS + b"\0STRING\0", "STRING")
     assert not reader(tmp_path / name, b"\0STRING\0", "STRING")  # it refers to no environment
+
+
+def test_a_library_that_hands_getenv_to_python_may_read_anything(tmp_path: Path) -> None:
+    """cffi's tables name what a program can call; the names that it asks for stand elsewhere."""
+    assert reader(tmp_path / "mine.so", READS + b"\0_cffi_backend\0", "A_NAME_OF_NO_ONE")
+    assert not reader(tmp_path / "mine.so", b"\0_cffi_backend\0", "A_NAME_OF_NO_ONE")
+    assert not reader(tmp_path / "mine.so", READS, "A_NAME_OF_NO_ONE")
