@@ -110,7 +110,8 @@ def test_nothing_but_the_proxy_can_be_reached(overlay: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_grace_period_covers_a_whole_shutdown(overlay: str, tmp_path: Path) -> None:
     chosen = settings(overlay, tmp_path)
-    needed = chosen.drain.grace + chosen.upstream.stop_grace + MARGIN
+    drain = chosen.drain
+    needed = drain.delay + drain.grace + chosen.upstream.stop_grace + MARGIN
     assert pod_template(overlay)["spec"]["terminationGracePeriodSeconds"] >= needed
     assert not any("lifecycle" in container for container in containers(overlay).values())
 
