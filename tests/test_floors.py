@@ -25,6 +25,7 @@ FLOORS: dict[str, set[str]] = {
     "relay/telling": {"relay/exchange", "relay/http"},
     "relay/patience": {"lifecycle"},
     "relay/ends": {
+        "errors",
         "lifecycle",
         "relay/exchange",
         "relay/http",

@@ -83,7 +83,7 @@ async def test_refused_connection_to_the_upstream_is_502(unused_tcp_port: int) -
         client = await p.sent(get(b"/"))
         answer = await client.rest()
         assert answer.startswith(b"HTTP/1.1 502 ")
-        assert b"cannot connect to the upstream" in answer
+        assert b"cannot connect to the upstream: Connection refused" in answer
 
 
 @both_loops

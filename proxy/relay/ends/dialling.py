@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
+from proxy.errors import cause_of
 from proxy.relay.ends.backend import Backend, Dial
 from proxy.relay.exchange.conversation import CONTROL
 
@@ -72,7 +73,7 @@ class Dialler:
         try:
             await self._connect(backend)
         except OSError as error:
-            why = error.strerror if error.errno else None
+            why = cause_of(error) if error.errno else None
             backend.refused(502, f"cannot connect to the upstream: {why or 'no address answers'}")
 
     async def _connect(self, backend: Backend) -> None:
