@@ -67,6 +67,7 @@ async def test_a_page_works_with_a_real_agent_server(page: Path, tmp_path: Path)
     await read(page, tmp_path, real=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", every("yaml"), ids=str)
 def test_settings_are_valid(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "proxy.yaml"
@@ -74,7 +75,7 @@ def test_settings_are_valid(block: Block, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "proxy", "check", str(file)],
         env=clean_environment(OH_SECRET_KEY="k"), cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=30,
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
