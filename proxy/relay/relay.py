@@ -92,13 +92,17 @@ class Relay:
             client.abort()
         self.shared.close()
 
-    def reconsider(self) -> None:
+    def reconsider(self, *, over: bool = False) -> None:
         """Ask the gate again about requests that have not reached the upstream.
 
         Call it at every change of its answers: what one takes back, the next must not give again.
+        `over`: the next upstream is another's, for whom nothing is meant that has come so far.
         """
         self.shared.parking.reconsider()
         self.shared.dialler.reconsider()
+        if over:
+            for client in list(self.clients):
+                client.outlive()
 
     def _admit(self, client: Client) -> None:
         self.connections += 1

@@ -149,7 +149,9 @@ class Server:
         )
         self._relay = Relay(shared)
         # After the doorkeeper, whom it asks again about the requests that are held.
-        self._lifecycle.subscribe(lambda _state, _event: self._relay.reconsider())
+        self._lifecycle.subscribe(
+            lambda state, _event: self._relay.reconsider(over=state is State.DORMANT)
+        )
         self._listener = Listener(settings.listen.address)
         self._admin: Admin | None = None
         # Everything that must end in order.

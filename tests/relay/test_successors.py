@@ -80,6 +80,70 @@ async def test_connection_that_is_made_while_its_upstream_ends_does_not_reach_th
             assert not p.relay.shared.dialler.under_way
 
 
+POLL = get(b"/api/init?wait=300")
+THEIRS = message(b"POST /theirs HTTP/1.1", b"Host: a", b"Content-Length: 6", body=b"secret")
+
+
+def succeed(p: Pair) -> None:
+    """The upstream is gone for good, and then there is another one's."""
+    p.verdict = Verdict.REFUSE
+    p.relay.reconsider(over=True)
+    judge(p, Verdict.HOLD, Verdict.RELAY)
+
+
+@pytest.mark.parametrize("behind", [THEIRS, THEIRS[:30], POLL + THEIRS, b"\r\n", get(b"/ready")])
+@both_loops
+async def test_what_came_behind_a_long_poll_is_not_for_the_next_upstream(behind: bytes) -> None:
+    async with pair() as p:
+        client = await p.sent(POLL + behind)
+        await settle(lambda: p.relay.bytes_in == len(POLL + behind) and p.control_connections)
+        succeed(p)
+        p.polled.set()
+        assert (await client.rest()).count(b"HTTP/1.1 ") == 1
+        assert p.accepted.empty()
+
+
+@both_loops
+async def test_what_came_and_was_not_read_yet_is_not_for_the_next_upstream() -> None:
+    async with pair() as p:
+        client = await p.sent(POLL)
+        await settle(lambda: p.control_connections)
+        client.writer.write(THEIRS)  # no turn of the loop from here on
+        succeed(p)
+        p.polled.set()
+        assert (await client.rest()).count(b"HTTP/1.1 ") == 1
+        assert p.accepted.empty()
+
+
+@both_loops
+async def test_what_came_behind_answers_that_were_not_read_is_not_for_the_next_upstream() -> None:
+    async with pair() as p:
+        client = await p.connect()
+        client.pause()
+        requests = get(b"/health") * 40_000 + THEIRS
+        client.writer.write(requests)
+        await settle(lambda: any(each.wire.stalled for each in p.relay.clients))
+        succeed(p)
+        client.resume()
+        await client.ending()
+        assert p.accepted.empty()
+
+
+@both_loops
+async def test_a_poll_with_nothing_behind_it_keeps_its_connection_across_upstreams() -> None:
+    async with pair() as p:
+        client = await p.sent(POLL)
+        idle, _ = await p.kept()
+        await settle(lambda: p.control_connections)
+        succeed(p)
+        p.polled.set()
+        for each in (client, idle):
+            await each.send(get(b"/ready"))
+        for _ in range(2):
+            assert (await client.response())[0].startswith(b"HTTP/1.1 200 ")
+        assert (await idle.response())[0].startswith(b"HTTP/1.1 200 ")
+
+
 @both_loops
 async def test_control_plane_is_reached_across_changes_of_the_state() -> None:
     async with pair(hold=LONG) as p:

@@ -48,8 +48,6 @@ class Client(asyncio.Protocol):
     _transport: asyncio.Transport = field(init=False)
     wire: lines.Wire = field(init=False)
 
-    # What the event loop does.
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # no class of uvloop's
         transport.set_write_buffer_limits(high=HIGH_WATER)
@@ -260,6 +258,9 @@ class Client(asyncio.Protocol):
             self.abort()
         elif self._intake.stage != TUNNEL:
             self._close()
+
+    def outlive(self) -> None:
+        self._follow(self.talk.outlived(unread=self.wire.unread()))
 
     def drain(self) -> None:
         """Close if no request is under way; one that is ends the connection."""

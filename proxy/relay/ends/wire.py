@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +63,12 @@ class Wire:
         self._dropped += size
         if self._dropped > LINGER_BYTES:
             self.transport.abort()
+
+    def unread(self) -> bool:
+        """Whether the kernel has bytes of the client that we have not."""
+        count = bytearray(4)
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+        return any(count)
 
     def stall(self) -> None:
         self.stalled = True

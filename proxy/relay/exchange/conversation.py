@@ -188,6 +188,18 @@ class Conversation:
         self.last = True
         return PATIENCE
 
+    def outlived(self, *, unread: bool) -> int:
+        """The upstream is gone for which everything came so far; `unread`: more than is held.
+
+        What is not answered yet must not wait for the next one; nor can it be left out, as the
+        requests behind it would be answered in its place.
+        """
+        if self.intake.stage == HEAD:
+            return FINISH if self.intake.held else PATIENCE
+        if self.intake.held or unread or self.intake.stage == BODY:
+            self.last = True
+        return PATIENCE
+
     # Patience.
 
     @property

@@ -123,6 +123,7 @@ class Pair:
         self.unix: str | None = None
         self.control: web.AppRunner | None = None
         self.over = False
+        self.polled = asyncio.Event()  # ends the long polls of the control plane
 
     @property
     def control_connections(self) -> int:
@@ -171,8 +172,13 @@ class Pair:
             writer.transport.abort()
 
 
+_POLLED = web.AppKey("polled", asyncio.Event)
+
+
 async def _own(request: web.Request) -> web.Response:
     body = await request.read()
+    if "wait" in request.query:
+        await request.app[_POLLED].wait()
     key = request.headers.get("X-Init-API-Key")
     return web.json_response({"path": request.raw_path, "size": len(body), "key": key})
 
@@ -209,6 +215,8 @@ async def pair(
     }
     app = web.Application(client_max_size=2**24)
     app.router.add_route("*", "/{path:.*}", _own)
+    ends = Pair()
+    app[_POLLED] = ends.polled
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
 
@@ -216,7 +224,6 @@ async def pair(
         assert runner.server is not None
         await loop.connect_accepted_socket(runner.server, sock)
 
-    ends = Pair()
     ends.control = runner
     if unix is not None:
         path = str(unix / "upstream")
