@@ -12,7 +12,7 @@ cut; only in a tunnel one direction may outlive the other.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
@@ -55,23 +55,22 @@ class Conversation:
     last: bool = False
     cause: str = ""
     _follower: Follower | None = None  # of the one that answers
-    _stem: bytes = b""  # what all ids that this connection makes begin with
+    _stem: bytes = field(default_factory=lambda: b"%016x" % random.getrandbits(64))
     _made: int = 0
 
     # A request.
 
     def begin(self, head: RequestHead) -> None:
         self.head = head
-        self.request_id = head.request_id or self.made_id()
+        self._made = made = self._made + 1
+        self.request_id = head.request_id or b"%b-%x" % (self._stem, made)
         self.last = not head.keep_alive
         self.responded = False
 
     def made_id(self) -> bytes:
         """An id that no other request has: random for the connection, then counted."""
-        if not self._stem:
-            self._stem = b"%016x" % random.getrandbits(64)
-        self._made = made = self._made + 1
-        return b"%b-%x" % (self._stem, made)
+        self._made += 1
+        return b"%b-%x" % (self._stem, self._made)
 
     def ask(self, head: RequestHead, source: int, follower: Follower) -> bytes | Fault:
         """A backend is to answer; what it is sent: the head, and what has come of the body."""

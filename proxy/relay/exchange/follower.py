@@ -89,8 +89,8 @@ class Follower:
 
     def _read_head(self, data: bytes) -> tuple[int, bytes]:
         start = 0  # of the final head, behind interim ones
-        while start < len(data):
-            rest = data[start:] if start else data
+        rest = data
+        while rest:
             try:
                 framing = self._heads.read(rest, bodiless=self._bodiless, old=self._old)
             except ResponseError as error:
@@ -101,7 +101,7 @@ class Follower:
             status, end, length, self.keep = framing
             if status >= 200:
                 self.status = status
-                if length >= 0 and start + end + length == len(data):
+                if end + length == len(rest) and length >= 0:
                     self._served = True  # the way of most answers, and the short one
                     self.excess = False
                     self.stage = IDLE if self.keep else GONE
@@ -113,6 +113,7 @@ class Follower:
             if status == 101:
                 return self._broken("the upstream switched protocols unasked"), data[:start]
             start += end
+            rest = data[start:]
         return MORE, data[:start]
 
     def _read_body(self, data: bytes, start: int, length: int) -> tuple[int, bytes]:
