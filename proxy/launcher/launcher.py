@@ -40,6 +40,7 @@ class Launcher:
             "record": self._record,
             "start": self._start,
             "stop": self._stop,
+            "renew": self._renew,
         }
         self._session = Session(loop, fd, self._received)
         children = Children(loop)
@@ -129,7 +130,7 @@ class Launcher:
             self._upstream.forkserver = self._warm()
             self._warm().prepare(message)
             if self._upstream.pid is not None:  # of a controller that has gone
-                self._warm().busy()
+                self._warm().busy({})
         return {}
 
     def _hasten(self, _message: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +152,7 @@ class Launcher:
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
         spec = Spec(message)
         if self._warmth is not None:
-            self._warmth.busy()
+            self._warmth.busy({key: message[key] for key in message if key != "id"})
         return self._upstream.start(spec)
 
     def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +160,14 @@ class Launcher:
         if self._warmth is not None:
             self._warmth.idle()
         return {}
+
+    def _renew(self, _message: dict[str, Any]) -> dict[str, Any]:
+        """The user has gone for good: nothing that was warm in that time serves another."""
+        self._upstream.stop(0)
+        if self._warmth is None:
+            return {"warming": False}
+        self._warmth.idle()
+        return {"warming": self._warmth.renew()}
 
 
 def _is_number(value: object) -> bool:

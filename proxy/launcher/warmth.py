@@ -5,14 +5,13 @@
     auto                 -> as a valid plan file, else record in the background, then fork server
 
 Everything else, and every failure on the way, is a cold start with the reason. What may go better
-another time is tried again, a few times: a fork server that has died, and a recording that has
-failed, or that an init has cut short, once the pod has been dormant for a while.
+another time is tried again, a few times: a fork server that has died (see `warm.succession`), and a
+recording that has failed, or that an init has cut short, once the pod has been dormant for a while.
 """
 
 from __future__ import annotations
 
 import os
-import time
 
 from .errors import LaunchError
 from .kernel.again import Again
@@ -22,7 +21,7 @@ from .session.command import Unsuitable, parse
 from .session.preload import Preload
 from .session.spec import Spec
 from .upstream.delivery import base_environment
-from .warm.zygote import Zygote
+from .warm.succession import Succession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,15 +32,11 @@ if TYPE_CHECKING:
     from .record.planfile import Plan
     from .session.command import Command
 
-PROGRESS_INTERVAL = 0.25  # seconds between two reports of progress
-FIRST_REBIRTH = 0.5  # seconds until a fork server that has died is started again; then doubling
-REBIRTHS = 6  # in a row
 RECORDINGS = 3  # that fail, in a row
-HEALTHY = 60.0  # seconds of warmth after which the row begins anew
 
 
 class Warmth:
-    """The seam of `process.Upstream`: `refusal` and `fork`."""
+    """The seam of `process.Upstream`: `fork`."""
 
     def __init__(
         self, loop: Loop, children: Children, send: Callable[[dict[str, Any]], None]
@@ -49,34 +44,30 @@ class Warmth:
         self._loop = loop
         self._children = children
         self._send = send
-        self._zygote: Zygote | None = None
+        self._servers = Succession(loop, children, send, self._record_instead)
         self._recording: Recording | None = None
         self._message: dict[str, Any] = {}
         self._preload: Preload | None = None
         self._command: Command | None = None
-        self._said = 0.0
-        self._why = "nothing is preloaded"
-        self._rebirth = Again(loop, FIRST_REBIRTH, REBIRTHS)
         self._rerecord = Again(loop, 0, RECORDINGS)
-        self._warm_since = 0.0
         self._wanted = False  # a recording, as soon as nothing runs
-        self._busy = False  # an upstream runs, or may
 
     def prepare(self, message: dict[str, Any]) -> None:
         """Begin to warm, in the background. Raises `LaunchError` when asked for nonsense."""
         self.close()
         self._message = {key: message.get(key) for key in ("argv", "cwd", "base_env", "base_unset")}
         self._preload = preload = Preload(message["preload"])
-        self._rebirth = Again(self._loop, FIRST_REBIRTH, REBIRTHS)
         self._rerecord = Again(self._loop, preload.rest, RECORDINGS)
-        self._why = "the fork server has not been started yet"
+        if self._servers.used_since is None:  # of a launcher before this one
+            self._servers.used_since = preload.used_since
+        self._servers.why = "the fork server has not been started yet"
         self._loop.later(0, lambda: self._begin(preload))  # after the answer
 
     def _begin(self, preload: Preload) -> None:
         try:
             self._command = command_of(Spec(self._message))
-        except Unsuitable as error:
-            self._cold(str(error))
+        except (Unsuitable, LaunchError) as error:
+            self._servers.cold(str(error))
             return
         if preload.plan is not None and self._use_plan(preload.plan):
             return
@@ -89,19 +80,23 @@ class Warmth:
         """Somebody waits: a recording takes longer than a cold start, so it is given up."""
         if self._recording is not None:
             self._recording.cancel("the recording was cut short by an init")
-            self._cold("the recording was cut short by an init")
+            self._servers.cold("the recording was cut short by an init")
             self._wanted = self._preload is not None
 
-    def busy(self) -> None:
-        """An upstream is started, or runs: no recording, which has one of its own, begins now."""
-        self._busy = True
+    def busy(self, start: dict[str, Any]) -> None:
+        """This is started, or runs: no recording, which has an upstream of its own, begins now."""
         self._rerecord.cancel()
+        self._servers.busy(start)
 
     def idle(self) -> None:
         """Nothing runs any more: what was cut short may be begun again, after a rest."""
-        self._busy = False
+        self._servers.idle()
         if self._wanted and self._preload is not None:
             self._rerecord.after(self._preload.rest, self._record)
+
+    def renew(self) -> bool:
+        """As `Succession.renew`."""
+        return self._servers.renew()
 
     def record(self, message: dict[str, Any]) -> None:
         """Record and report the plan, nothing else. Raises `LaunchError`."""
@@ -115,27 +110,16 @@ class Warmth:
             raise LaunchError("cannot record: %s" % error) from None
         self._start_recording(spec, command, preload, self._recorded_only)
 
-    def refusal(self, spec: Spec) -> str | None:
-        """Why this start cannot be warm; None when it can."""
-        if self._zygote is None:
-            return self._why
-        return self._zygote.refusal(spec)
-
     def fork(self, spec: Spec, stdout: int, stderr: int) -> int:
-        if self._zygote is None:
-            raise LaunchError(self._why)
-        return self._zygote.fork(spec, stdout, stderr)
+        return self._servers.fork(spec, stdout, stderr)
 
     def close(self) -> None:
         """End what is warm or warming."""
         self._wanted = False
-        self._rebirth.cancel()
         self._rerecord.cancel()
         if self._recording is not None:
             self._recording.cancel("the launcher ends")
-        if self._zygote is not None:
-            zygote, self._zygote = self._zygote, None
-            zygote.close("the launcher ends")
+        self._servers.close("the launcher ends")
 
     def _use_plan(self, path: str) -> bool:
         """Whether the plan file could be used, or its failure has been reported."""
@@ -149,82 +133,35 @@ class Warmth:
                 )
         except LaunchError as error:
             if not self._preload.auto:
-                self._cold(str(error))
+                self._servers.cold(str(error))
             return not self._preload.auto
         self._warm(plan.modules, identity=plan.identity)
         return True
 
-    def _warm(self, modules: list[str], **extra: Any) -> None:
+    def _warm(self, modules: list[str], **plan: Any) -> None:
         assert self._preload is not None
         assert self._command is not None
-        self._again = lambda: self._warm(modules, **extra)
-        zygote = Zygote(
-            self._loop,
-            self._children,
-            emit=lambda stream, line: self._send(
-                {"event": "output", "stream": stream, "line": line}
-            ),
-            on_progress=self._progress,
-            on_change=lambda: self._changed(zygote),
-        )
-        self._zygote = zygote
-        try:
-            zygote.start(
-                Spec(self._message),
-                self._command,
-                modules,
-                self._preload.timeout,
-                linger=self._preload.linger,
-                files=self._preload.files,
-                **extra,
-            )
-        except LaunchError as error:
-            self._zygote = None
-            self._cold(str(error))
+        self._servers.begin(self._message, self._command, modules, self._preload, **plan)
 
-    def _changed(self, zygote: Zygote) -> None:
-        if self._zygote is not zygote or self._preload is None:
-            return  # closed by us
-        if zygote.warm:
-            self._warm_since = time.monotonic()
-            modules, seconds = zygote.modules, zygote.seconds
-            self._send(
-                {"event": "warm", "modules": modules, "seconds": seconds, "notes": zygote.notes}
-            )
-            return
-        self._zygote = None
-        if zygote.stale and self._preload.auto:
-            self._record()
-            return
-        self._cold(zygote.why)
-        if zygote.was_warm:  # the modules are not to blame
-            if time.monotonic() - self._warm_since >= HEALTHY:
-                self._rebirth.reset()
-            self._rebirth.soon(self._again)
-
-    def _progress(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._said >= PROGRESS_INTERVAL:
-            self._said = now
-            self._send({"event": "warming", "done": done, "total": total})
-
-    def _cold(self, why: str) -> None:
-        self._why = why
-        self._send({"event": "cold", "why": why})
+    def _record_instead(self) -> bool:
+        if self._preload is None or not self._preload.auto:
+            return False
+        self._record()
+        return True
 
     def _record(self) -> None:
         assert self._preload is not None
         assert self._command is not None
-        if self._recording is not None or self._zygote is not None:
+        if self._recording is not None or self._servers.there:
             return
-        self._wanted = self._busy
-        if self._busy:  # it would ask the other one whether it is ready, and may take its address
-            self._cold("a recording waits until nothing runs")
+        self._wanted = self._servers.running is not None
+        if self._wanted:  # it would ask the other one whether it is ready, and may take its address
+            self._servers.cold("a recording waits until nothing runs")
             return
         try:
             self._start_recording(Spec(self._message), self._command, self._preload, self._recorded)
         except LaunchError as error:
-            self._cold(str(error))
+            self._servers.cold(str(error))
 
     def _start_recording(
         self,
@@ -235,7 +172,7 @@ class Warmth:
     ) -> None:
         if preload.ready is None:
             raise LaunchError("cannot record: preload.ready is missing")
-        self._why = "the upstream's modules are being recorded"
+        self._servers.why = "the upstream's modules are being recorded"
         self._recording = Recording(
             self._loop,
             self._children,
@@ -249,8 +186,8 @@ class Warmth:
         assert self._preload is not None
         self._recording = None
         if plan is None:
-            if self._why != why:
-                self._cold(why)
+            if self._servers.why != why:
+                self._servers.cold(why)
                 self._wanted = self._rerecord.soon(self._record)
             return
         self._rerecord.reset()

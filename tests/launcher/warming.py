@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 from tests.interpreters import interpreters
-from tests.launcher.launching import Launcher
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
+from tests.launcher.launching import Launcher, until
 
 KNOWN = frozenset(interpreters().values())
 
@@ -56,13 +53,13 @@ class Warm(Launcher):
 
     def __init__(self, prepared: dict[str, Any], modules: list[str], **preload: Any) -> None:
         super().__init__(prepared["argv"][0] if prepared["argv"][0] in KNOWN else sys.executable)
-        self._prepared = prepared
+        self.prepared = prepared
         self._preload = {"modules": modules, "timeout": 30} | preload
         self.why: str | None = None
 
     def __enter__(self) -> Self:
         super().__enter__()
-        answer = self.call("prepare", **self._prepared, preload=self._preload)
+        answer = self.call("prepare", **self.prepared, preload=self._preload)
         assert answer["ok"], answer
         while not any(event["event"] in {"warm", "cold"} for event in self.events):
             self.receive()
@@ -70,9 +67,34 @@ class Warm(Launcher):
         return self
 
     def begin(self, **fields: Any) -> dict[str, Any]:
-        answer = self.call("start", **self._prepared, **fields)
+        answer = self.call("start", **self.prepared, **fields)
         assert answer["ok"], answer
         return answer
+
+    def another(self) -> None:
+        """The user has gone: wait for the fork server of the next one."""
+        seen = len(self.events)
+        answer = self.call("renew")
+        assert answer["ok"], answer
+        while answer["warming"] and not any(
+            event["event"] in {"warm", "cold"} for event in self.events[seen:]
+        ):
+            self.receive()
+
+    @property
+    def forkserver(self) -> int:
+        """Its pid: the first of the launcher's children that have its command line."""
+        return self.preloaded()[0]
+
+    @property
+    def waiting(self) -> int:
+        """The pid of its child in waiting, once that is there."""
+        until(lambda: len(self.preloaded()) > 1)
+        return self.preloaded()[1]
+
+    def preloaded(self) -> list[int]:
+        """The fork server, and what waits, in the order in which they began."""
+        return sorted((pid for pid in self.children() if _is_preloaded(pid)), key=_begun)
 
     def finished(self) -> dict[str, Any]:
         """The next exit event."""
@@ -82,6 +104,22 @@ class Warm(Launcher):
             if len(exits) > seen:
                 return exits[-1]
             self.receive()
+
+
+def _is_preloaded(pid: int) -> bool:
+    try:
+        return b"exec(os.read(" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _begun(pid: int) -> tuple[int, int]:
+    """When, in ticks."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0, pid
+    return int(status.rpartition(")")[2].split()[19]), pid
 
 
 def view(answer: dict[str, Any], launcher: Launcher) -> Any:

@@ -2,17 +2,23 @@
 
     fork server ── middle ── child
 
-The child is made ahead of time, because forking a large process takes tens of milliseconds. It
-waits for its orders as a grandchild of the fork server. With the orders it lets the middle process
-end, so that the launcher (a subreaper) becomes its parent, and turns into the upstream.
+The child is made ahead of time, because forking a large process takes tens of milliseconds. The
+middle process ends at once, so that the launcher (a subreaper) is its parent from then on. It waits
+for its orders on a socket that nobody but the launcher has the other end of: what is delivered
+never passes through the fork server, of which the next child is a copy.
+
+    here:     {"pid": n}                                        at birth
+    launcher: {"delivered": […], "files": […], "run_dir": …, "env": {…}, "unset": […],
+               "title": […], "name": …, "report": bool}, with stdout, stderr (and a report's socket)
+    here:     {"why": null | text}                              with a text it ends
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
-import sys
 import time
 import warnings
 
@@ -23,114 +29,86 @@ from .stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any, Callable
 
 ADOPTED_LIMIT = 5.0  # seconds for the kernel to give the child to the launcher
-
-
-SHELL = "/bin/sh"
+_POLL = 0.0005  # seconds between looks at who the parent is
 
 
 class Grown(Exception):  # noqa: N818  control flow: this process is the upstream from here on
     """Raised in the child once it has become what a fresh interpreter would be."""
 
 
-class Child:
-    """A child in waiting. Making one raises `Grown` in the child itself, later on."""
+def bear(
+    end: int,
+    control: Stream,
+    refusal: Callable[[dict[str, Any]], str | None],
+    anew: Callable[[], None],
+) -> None:
+    """Make a child that waits for its orders at the socket `end`.
 
-    def __init__(self, control: Stream) -> None:
-        """`control` is the fork server's own stream, which no child may keep.
-
-        Raises `OSError` when it cannot be forked.
-        """
-        launcher = os.getppid()
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
-        self.middle = _fork()
-        if self.middle == 0:
-            ours.close()
-            os.close(read)
-            control.close()
-            go = _middle(write)
-            os.close(write)
-            _grow(theirs, go, launcher)
-            raise Grown
-        theirs.close()
-        os.close(write)
-        said = os.read(read, 100)
-        os.close(read)
-        self._stream = Stream(ours)
-        self.pid = int(said) if said.isdigit() else 0
-        self.fault = said.decode() or "it died"
-
-    def release(self, message: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
-        """Give it its orders; returns what the launcher is to be told."""
-        if self.pid:
-            self._stream.send(message, descriptors)
-        self._stream.close()
-        os.waitpid(self.middle, 0)
-        return {"pid": self.pid} if self.pid else {"why": self.fault}
+    `control` is the fork server's own stream, which no child may keep; `refusal(orders)` says why
+    they cannot be carried out; `anew()` makes anew what no two processes share. Raises `OSError`
+    when no child could be made, and `Grown` in the child itself, later on.
+    """
+    launcher = os.getppid()
+    middle = _fork()
+    if middle == 0:
+        _leave_it_to_a_child()
+        control.close()
+        orders, descriptors = _wait(Stream(socket.socket(fileno=end)), launcher, refusal)
+        anew()
+        _settle(orders, descriptors)
+        raise Grown
+    _, status = os.waitpid(middle, 0)
+    if status:
+        number = os.WEXITSTATUS(status) if os.WIFEXITED(status) else errno.EINTR
+        raise OSError(number, os.strerror(number))
 
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # threads that linger have been spoken of
+        warnings.simplefilter("ignore")  # of threads, which have been looked for
         return os.fork()
 
 
-def _middle(write: int) -> int:
-    """Fork again, then wait for the child to say go. Returns in the child only: what to close."""
-    wait, go = os.pipe()
+def _leave_it_to_a_child() -> None:
+    """Fork again and end; returns in the child only."""
+    number = 0
     try:
-        child = _fork()
+        if _fork() == 0:
+            return
     except OSError as error:
-        os.write(write, ("cannot fork: %s" % error.strerror).encode())
-        os._exit(1)
-    if child:
-        os.close(go)
-        os.write(write, b"%d" % child)
-        _await_end(wait, write)
-    os.close(wait)
-    return go
+        number = error.errno or errno.EAGAIN
+    os._exit(number)
 
 
-def _await_end(wait: int, write: int) -> NoReturn:
-    """End when the other end of `wait` is closed: the child has its orders, or has ended.
-
-    The end of a process of hundreds of megabytes takes 20 ms, which the child would have to wait
-    for. So this one becomes something small, where there is a shell to become.
-    """
-    os.dup2(wait, 0)
-    os.close(wait)
-    os.close(write)
-    try:
-        os.execve(SHELL, [SHELL, "-c", "read _"], {})
-    except OSError:
-        os.read(0, 1)
-    finally:
-        os._exit(0)
-
-
-def _grow(theirs: socket.socket, go: int, launcher: int) -> None:
-    """Wait for orders, change parents, become a fresh process. Ends when no orders come."""
-    os.setsid()  # now, so that its group can be signalled from the moment its number is known
-    stream = Stream(theirs)
-    message, descriptors = stream.receive()
-    if message is None:
-        os._exit(0)
-    os.close(go)
+def _wait(
+    stream: Stream, launcher: int, refusal: Callable[[dict[str, Any]], str | None]
+) -> tuple[dict[str, Any], list[int]]:
+    """Change parents, then wait for orders. Ends when none come that can be carried out."""
     deadline = time.monotonic() + ADOPTED_LIMIT
     while os.getppid() != launcher:
         if time.monotonic() > deadline:
             os._exit(127)
-        time.sleep(0.0001)
+        time.sleep(_POLL)
+    # Its group is to be signalled by its number, once that is known. And the kernel holds a lock
+    # while it changes parents, which this waits for: a death signal asked for in the middle of that
+    # would come at once.
+    os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launcher:
         os._exit(127)
+    stream.send({"pid": os.getpid()})
+    orders, descriptors = stream.receive()
+    if orders is None:
+        os._exit(0)
+    why = refusal(orders)
+    stream.send({"why": why})
+    if why is not None:
+        os._exit(0)
     stream.close()
-    _settle(message, descriptors)
-    for fd in descriptors:
-        os.close(fd)
+    return orders, descriptors
 
 
 def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
@@ -144,27 +122,16 @@ def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
         os.environb.pop(_raw(name), None)
     for name, value in message["env"].items():
         os.environb[_raw(name)] = _raw(value)
-    _reseed()
     hold_off()
     _retitle(message["title"], message["name"])
     if message.get("report"):
         Reporter(os.dup(descriptors[2]))
+    for fd in descriptors:
+        os.close(fd)
 
 
 def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _reseed() -> None:
-    """Part from the parent's random numbers.
-
-    `random` does it by itself at a fork, `secrets`, `uuid4` and OpenSSL ask the kernel or notice a
-    fork, `tempfile` looks at the pid. numpy's global generator does not.
-    """
-    numpy = sys.modules.get("numpy.random")
-    seed = getattr(numpy, "seed", None)
-    if seed:
-        seed()
 
 
 def _retitle(argv: list[str], name: str) -> None:

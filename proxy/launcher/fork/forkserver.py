@@ -5,16 +5,15 @@ directory, and speaks JSON lines with the launcher over descriptor 3:
 
     launcher: {"command": …, "modules": […], "linger": seconds}
     here:     {"event": "importing", "module": …, "done": n}   before each import
-              {"event": "note", "text": …}
-              {"event": "warm", "modules": n, "seconds": …} | {"event": "failed", "why": …}
+              {"event": "warm", "seconds": …, "once": null | text} | {"event": "failed", "why": …}
              | {"event": "report", …}                              for a trial: see `trial`
-    launcher: {"op": "check", "delivered": […], "files": […], "run_dir": …}
-    here:     {"why": null | text}
-    launcher: {"op": "fork", "env": {…}, "unset": […], "title": […]}, with stdout and stderr
-    here:     {"pid": n} | {"why": text}
+    launcher: {"op": "child"}, with the socket that a child is to wait at (see `child_of_fork`)
+    here:     {"event": "unborn", "why": …}                    when there could be none
 
-The launcher is trusted; the modules are not: they may hang, exit, fork or start threads, and
-whatever they leave that a fork cannot carry over is a reason not to fork (`failed`).
+With `once`, no second child may be used: the text says what it would have in common with the first.
+It is told nothing else, because every later child is a copy of what it knows. The launcher is
+trusted; the modules are not: they may hang, exit, fork or start threads, and whatever they leave
+that a fork cannot carry over is a reason not to fork (`failed`).
 """
 
 from __future__ import annotations
@@ -41,20 +40,24 @@ from ..audit.startup import reads_of_start  # noqa: E402
 from ..kernel.prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
 from ..session.command import Command, Unsuitable  # noqa: E402
 from . import entry  # noqa: E402
-from .child_of_fork import Child, Grown  # noqa: E402
+from .child_of_fork import Grown, bear  # noqa: E402
 from .identity import difference, identity  # noqa: E402
 from .immortal import immortalize  # noqa: E402
 from .lean import drop_code  # noqa: E402
-from .leftovers import Leftovers, wait_for_threads  # noqa: E402
 from .stream import Stream  # noqa: E402
+from .traces.anew import make_anew  # noqa: E402
+from .traces.draws import Draws  # noqa: E402
+from .traces.leftovers import Leftovers, shared_memory  # noqa: E402
+from .traces.threads import Threads  # noqa: E402
+from .traces.unchanged import changed_since, files_of  # noqa: E402
 from .trial import Trial  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any, Callable, Iterator
 
 FD = 3
-QUIET = 5.0  # seconds without a request before the next child is made: the last one starts first
 NAMED = 5  # names given in a reason for a cold start
 
 
@@ -67,13 +70,16 @@ class StaleError(CannotPreloadError):
 
 
 class ForkServer:
-    def __init__(self, stream: Stream, command: Command) -> None:
+    def __init__(self, stream: Stream, command: Command, ours: list[ModuleType]) -> None:
         self.command = command
         self._stream = stream
         self._pid = os.getpid()
         self._native: Native | None = None
-        self._alone = True
+        self._draws = Draws()
+        self._threads = Threads()
+        self._shared = shared_memory()
         self._watched: list[str] = []
+        self._own = files_of(ours)
 
     def preload(self, config: dict[str, Any]) -> None:
         """Import everything, then make sure that a fork is a faithful copy."""
@@ -89,14 +95,36 @@ class ForkServer:
         differs = difference(config.get("identity") or present, present)
         if differs:
             raise StaleError(differs)
+        self._threads.install()
         if config.get("trial"):
             self._try(config, leftovers, present)
+        self._draws.install()
         with self._lookout(config.get("files", [])):
             self._import_all(config["modules"], leftovers, config.get("linger", 0))
+        self._draws.remove()
+        self._threads.remove()
+        changed = "since" in config and changed_since(
+            config["since"], [*self._own, *AUDIT.files.opened]
+        )
+        if changed:
+            raise CannotPreloadError("%s was changed in the time of another user" % changed)
         self._freeze()
-        count = len(config["modules"])
-        seconds = round(time.monotonic() - started, 3)
-        self._stream.send({"event": "warm", "modules": count, "seconds": seconds})
+        self._stream.send(
+            {
+                "event": "warm",
+                "seconds": round(time.monotonic() - started, 3),
+                "once": self._why_once(),
+            }
+        )
+
+    def _why_once(self) -> str | None:
+        """What a second fork would share with the first, as no two processes do; None: nothing."""
+        for module, what in self._draws.drawn.items():
+            return "module %s %s" % (module, what)
+        for where, what in shared_memory().items():
+            if where not in self._shared:
+                return "a module has mapped memory shared (%s)" % what
+        return None
 
     @contextmanager
     def _lookout(self, files: list[str]) -> Iterator[None]:
@@ -112,14 +140,14 @@ class ForkServer:
             self._step(name, done)
             self._import(name)
             AUDIT.imported(name)
+            self._threads.look(name)
             fault = leftovers.check()
             if fault:
                 raise CannotPreloadError("module %s %s" % (name, fault))
         if entry.is_own_module(self.command):
             raise CannotPreloadError("module %s is the one to be run" % self.command.target)
-        for note in wait_for_threads(linger):
-            self._alone = False
-            self._stream.send({"event": "note", "text": note})
+        for item in self._threads.wait(linger).items():
+            raise CannotPreloadError("module %s %s" % item)
         fault = leftovers.check()
         if fault:
             raise CannotPreloadError("a preloaded module %s" % fault)
@@ -130,7 +158,7 @@ class ForkServer:
     def _try(self, config: dict[str, Any], leftovers: Leftovers, present: dict[str, Any]) -> None:
         """Report on every module instead of serving. Does not return."""
         trial = Trial(AUDIT, config["trial"])
-        trial.run(config["modules"], leftovers, self._step)
+        trial.run(config["modules"], leftovers, self._threads, self._step)
         self._stream.send(dict(trial.report(), identity=present))
         os._exit(0)
 
@@ -152,9 +180,7 @@ class ForkServer:
     def _freeze(self) -> None:
         """Flush, search the libraries, and keep the collector off what the children share."""
         self._native = Native(mapped())
-        if self._alone:
-            AUDIT.finish()  # else a thread may yet read what the next child would keep
-        prctl(PR_SET_DUMPABLE, 0)  # what is delivered passes through here
+        AUDIT.finish()
         for file in (sys.stdout, sys.stderr):
             if file is not None:
                 file.flush()
@@ -165,39 +191,32 @@ class ForkServer:
         gc.freeze()
 
     def serve(self) -> None:
-        """Answer until the launcher closes its end. Raises `Grown` in a forked child."""
+        """Make children until the launcher closes its end. Raises `Grown` in a child."""
         self._stream.unguard()
-        self.refusal(
-            ["A_NAME_THAT_NOBODY_READS"], ["/"], None
-        )  # its pages are touched now rather than at the first start
-        child: Child | None = Child(self._stream)
+        # Its pages are touched now rather than at the first start.
+        self.refusal({"delivered": ["A_NAME_THAT_NOBODY_READS"], "files": ["/"], "run_dir": None})
         while True:
-            if child is None and not self._stream.ready(QUIET):
-                child = Child(self._stream)
             message, descriptors = self._stream.receive()
             if message is None:
                 os._exit(0)  # nothing of the modules' own endings: they have not run
-            if message["op"] == "check":
-                asked = (message["delivered"], message["files"], message["run_dir"])
-                self._stream.send({"why": self.refusal(*asked)})
-                continue
             try:
-                child = child or Child(self._stream)
-                answer = child.release(message, descriptors)
+                bear(descriptors[0], self._stream, self.refusal, self._anew)
             except OSError as error:
-                answer = {"why": "cannot fork: %s" % error.strerror}
-            child = None
+                self._stream.send({"event": "unborn", "why": error.strerror})
             for fd in descriptors:
                 os.close(fd)
-            self._stream.send(answer)
 
-    def refusal(self, delivered: list[str], files: list[str], run_dir: str | None) -> str | None:
+    def _anew(self) -> None:
+        make_anew(self._draws.generators(), self._draws.authkey)
+
+    def refusal(self, orders: dict[str, Any]) -> str | None:
         """Why a start that delivers these names and files would differ from a cold one.
 
         A file must have been watched, or lie in `run_dir`, whose name the modules cannot know.
         """
+        run_dir = orders["run_dir"]
         reasons = []
-        for name in sorted(delivered):
+        for name in sorted(orders["delivered"]):
             readers = AUDIT.readers(name)
             if always_cold(name):
                 reasons.append("%s acts before Python code runs" % name)
@@ -207,7 +226,7 @@ class ForkServer:
                 library = self._native.reader(name) if self._native else None
                 if library:
                     reasons.append("%s may have been read by %s" % (name, library))
-        for path in files:
+        for path in orders["files"]:
             private = run_dir is not None and path.startswith(os.path.join(run_dir, ""))
             known = not private or path in self._watched
             opened = AUDIT.files.readers(path, known=known)
@@ -237,6 +256,7 @@ def _short(value: object) -> str:
 
 def main() -> Callable[[], None]:
     """Preload and serve; returns only in a forked child, with what it has to run."""
+    prctl(PR_SET_DUMPABLE, 0)  # nobody who runs as this user shall reach into what is to come
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.set_inheritable(FD, False)
     stream = Stream(socket.socket(fileno=FD))
@@ -245,10 +265,12 @@ def main() -> Callable[[], None]:
     config, _ = stream.receive()
     if config is None:
         os._exit(0)
-    server = ForkServer(stream, Command.from_json(config["command"]))
-    ours = __name__.partition(".")[0]
-    for name in [name for name in sys.modules if name.partition(".")[0] == ours]:
-        del sys.modules[name]  # the modules to come shall find nothing of ours
+    package = __name__.partition(".")[0]
+    ours = [name for name in sys.modules if name.partition(".")[0] == package]
+    # The modules to come shall find nothing of ours.
+    server = ForkServer(
+        stream, Command.from_json(config["command"]), [sys.modules.pop(name) for name in ours]
+    )
     try:
         server.preload(config)
     except CannotPreloadError as error:

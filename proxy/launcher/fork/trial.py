@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from ..audit.audit import Audit
-    from .leftovers import Leftovers
+    from .traces.leftovers import Leftovers
+    from .traces.threads import Threads
 
 
 class Blocked(BaseException):
@@ -32,6 +33,7 @@ class Trial:
         self._audit = audit
         self._patterns = [pattern.lower() for pattern in config["names"]]
         self._blocked = frozenset(config["blocked"])
+        self._linger = config["linger"]
         self._struck: dict[str, str] = {}
         self._missing: list[str] = []
         self._hits = 0
@@ -46,7 +48,13 @@ class Trial:
                 self._strike(module, "imports %s" % name)
             raise Blocked(name)
 
-    def run(self, names: list[str], leftovers: Leftovers, step: Callable[[str, int], None]) -> None:
+    def run(
+        self,
+        names: list[str],
+        leftovers: Leftovers,
+        threads: Threads,
+        step: Callable[[str, int], None],
+    ) -> None:
         for done, name in enumerate(names):
             if name in self._blocked or name in self._struck:
                 continue
@@ -64,9 +72,12 @@ class Trial:
                 if os.getpid() != pid:
                     os._exit(0)
             self._audit.imported(name)
+            threads.look(name)
             fault = leftovers.check()
             if fault:
                 self._strike(name, fault)
+        for name, fault in threads.wait(self._linger).items():
+            self._strike(name, fault)
 
     def report(self) -> dict[str, Any]:
         self._judge_reads()

@@ -40,6 +40,18 @@ class Children:
         """
         self._watched[pid] = callback
 
+    def forget(self, pid: int) -> None:
+        """Watch it no more: a stray from now on."""
+        self._watched.pop(pid, None)
+
+    def owns(self, pid: int) -> bool:
+        """Whether it is a child of ours, be it a zombie: its number is its own until `reap`."""
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
     def reap(self) -> None:
         while True:
             try:

@@ -23,6 +23,7 @@ import time
 
 from ..errors import LaunchError
 from ..kernel.children import send_signal
+from ..session.preload import LINGER
 from ..session.spec import Spec
 from ..upstream.output import Output
 from ..warm.birth import PACKAGE
@@ -117,7 +118,7 @@ class Recorder:
 
     def _trial(self, modules: list[str], struck: dict[str, str]) -> dict[str, Any]:
         zygote = self._zygote()
-        trial = {"names": self._names, "blocked": sorted(struck)}
+        trial = {"names": self._names, "blocked": sorted(struck), "linger": LINGER}
         zygote.start(self._spec, self._command, modules, self._timeout, trial=trial)
         self._loop.run_until(lambda: zygote.pid is None)
         self._children.sweep()

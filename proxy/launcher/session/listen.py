@@ -167,6 +167,8 @@ class Door:
             self._pid = self._start = None
         elif event in ("warm", "cold"):
             self._warmth = message
+        elif event == "warming":
+            self._warmth = None
         peer = self._controller
         # Nobody waits for lost lines; the rest is little.
         if peer is not None and not (event == "output" and peer.congested):

@@ -36,6 +36,9 @@ class Preload:
         self.linger = float(data.get("linger", LINGER))
         self.rest = float(data.get("rest", REST))
         self.ready = ready_of(data.get("ready"))
+        # When a user's code first ran here, in seconds of the epoch; None: never yet.
+        since = data.get("used_since")
+        self.used_since = float(since) if isinstance(since, (int, float)) else None
 
 
 def ready_of(data: Any) -> dict[str, Any] | None:

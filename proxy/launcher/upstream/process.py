@@ -2,16 +2,15 @@
 
 Seam for warm starts: `Upstream.forkserver` is None, or an object with
 
-    refusal(spec) -> str | None        why this start cannot be warm; None when it can
     fork(spec, stdout, stderr) -> int  pid of the upstream
 
 `fork` returns once the upstream is a child of the launcher, leader of a session and group of its
 own, its stdout and stderr the given descriptors (which stay the caller's). It must not run the
-event loop: between the fork and `Children.watch` here nobody may reap. It raises `LaunchError`
-when the fork server fails; the upstream is started cold then, with that text as the reason. The
-files of `spec` are written before either is called. The fork server's own process must be under
-`Children.watch`, which spares it from `Children.sweep`, and must hold no copy of the pipes or of
-the controller's descriptor.
+event loop: between its return and `Children.watch` here nobody may reap. It raises `LaunchError`
+when the start cannot be warm; the upstream is started cold then, with that text as the reason, once
+whatever `fork` has left behind was swept away. The files of `spec` are written before it is
+called. The fork server's own processes must be under `Children.watch`, which spares them from
+`Children.sweep`, and must hold no copy of the pipes or of the controller's descriptor.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from ..session.wire import Session
 
     class ForkServer(Protocol):
-        def refusal(self, spec: Spec) -> str | None: ...
         def fork(self, spec: Spec, stdout: int, stderr: int) -> int: ...
 
 
@@ -116,12 +114,11 @@ class Upstream:
         try:
             why = self.cold_because
             if self.forkserver is not None:
-                why = self.forkserver.refusal(spec) or ""
-                if not why:
-                    try:
-                        return self.forkserver.fork(spec, stdout, stderr), None
-                    except LaunchError as error:
-                        why = str(error)
+                try:
+                    return self.forkserver.fork(spec, stdout, stderr), None
+                except LaunchError as error:
+                    why = str(error)
+                self._children.sweep()  # a child that was given its orders, and is not trusted
             env = spec.environment(os.environb)
             return run(spec.argv, spec.cwd, env, stdout, stderr), why
         finally:
@@ -136,7 +133,8 @@ class Upstream:
         # Members whose parent lives in another session end without a signal to us, so look again.
         while group_lives(group) and time.monotonic() < self._stopping:
             self._loop.turn(POLL)
-        send_signal(-group, signal.SIGKILL)
+        if self.pid is not None:  # else its number may be another's: `sweep` knows them by descent
+            send_signal(-group, signal.SIGKILL)
         ended = self._loop.run_until(lambda: self.pid is None, KILL_LIMIT)
         self._stopping = None
         if not ended:

@@ -1,29 +1,25 @@
 """The launcher's handle of its fork server.
 
-    cold --prepare--> warming --warm--> warm
-                        |                 |
-                        +--failed, dead, too slow--> cold, for good, with the reason
+    cold --start--> warming --> a child waits: warm
+                       |            |
+                       +------------+--failed, dead, too slow--> cold, for good, with the reason
 
-Everything that can go wrong with preloaded modules ends in "cold": the fork server and whatever
-its modules have started are killed, and the reason names the module.
+Everything that can go wrong with preloaded modules ends in "cold": the fork server, its child in
+waiting and whatever its modules have started are killed, and the reason names the module.
 """
 
 from __future__ import annotations
 
-import array
-import json
 import os
-import select
 import signal
-import socket
-import time
 
-from ..errors import LaunchError
+from ..errors import LaunchError, cause
 from ..kernel.children import send_signal
-from ..kernel.loop import READ
 from ..upstream.delivery import base_environment, delivered
 from ..upstream.output import Output
 from . import birth
+from .channel import ENDED, Channel
+from .waiting import Waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +30,9 @@ if TYPE_CHECKING:
     from ..session.command import Command
     from ..session.spec import Base, Spec
 
-ANSWER_LIMIT = 5.0  # seconds for a warm fork server to answer; it takes milliseconds
+QUIET = 5.0  # seconds after a start, or a loss, until the next child is made: the start goes first
+BIRTHS = 3  # children that may be lost before one was there
+LAST_WORDS = 1.0  # seconds for the news of its end to follow the end of its socket
 
 
 class Zygote:
@@ -57,22 +55,25 @@ class Zygote:
         self._output = Output(loop, emit)
         self._on_progress = on_progress
         self._on_change = on_change
-        self._received = b""
-        self._socket: socket.socket | None = None
-        self._timer: object = None
-        self.module: str | None = None
+        self._channel: Channel | None = None
+        self._timer: object = None  # until it is warm
+        self._next: object = None  # until the next child is made
+        self._child: Waiting | None = None
+        self._births = 0
+        self._lost_child = ""  # why there is none
         self._modules: list[str] = []
         self._base: Base | None = None
         self._environment: dict[bytes, bytes] = {}
         self._command: Command | None = None
+        self._extra: dict[str, Any] = {}
+        self.module: str | None = None
         self.pid: int | None = None
         self.warm = False
-        self.was_warm = False
+        self.imported = False  # what goes wrong later is not the modules' fault
         self.why = "nothing is preloaded"
-        self.notes: list[str] = []
+        self.once: str | None = None  # why it may serve one start only
         self.stale = False  # the plan was recorded for something else
         self.report: dict[str, Any] | None = None
-        self._extra: dict[str, Any] = {}
         self.seconds = 0.0
 
     def start(
@@ -89,81 +90,66 @@ class Zygote:
         """
         self._base, self._command, self._modules, self._extra = base, command, modules, extra
         self._environment = base_environment(base)
-        ours, theirs = socket.socketpair()
-        stdout, stderr = self._output.open()
-        try:
-            self.pid = birth.run(
-                command, base.cwd, self._environment, theirs.fileno(), stdout, stderr
-            )
-        except OSError as error:
-            raise LaunchError("cannot start the fork server: %s" % error.strerror) from None
-        finally:
-            for fd in (theirs.detach(), stdout, stderr):
-                os.close(fd)
-        self._socket = ours
-        self._children.watch(self.pid, self._died)
         self.why = "the fork server is still importing"
-        ours.sendall(birth.boot_code())
-        ours.setblocking(False)
-        self._loop.watch(ours.fileno(), READ, self._readable)
+        try:
+            self._spawn(base, command)
+        except OSError as error:
+            self._output.close()
+            if self._channel is not None:
+                self._channel.close()
+            raise LaunchError("cannot start the fork server: %s" % cause(error)) from None
         self._timer = self._loop.later(timeout, lambda: self._too_slow(timeout))
+
+    def _spawn(self, base: Base, command: Command) -> None:
+        ends = list(self._output.open())
+        try:
+            self._channel = channel = Channel(self._loop, self._take, self._lost)
+            ends.append(channel.other.detach())
+            self.pid = birth.run(command, base.cwd, self._environment, ends[2], *ends[:2])
+        finally:
+            for fd in ends:
+                os.close(fd)
+        self._children.watch(self.pid, self._died)
+        channel.send_bytes(birth.boot_code())
 
     @property
     def modules(self) -> int:
         """How many were asked for."""
         return len(self._modules)
 
-    def refusal(self, spec: Spec) -> str | None:
-        """Why this start cannot be warm; None when it can."""
-        if not self.warm or self._base is None:
-            return self.why
-        if (spec.argv, spec.cwd) != (self._base.argv, self._base.cwd):
-            return "another command or directory than was prepared"
-        if base_environment(spec) != self._environment:
-            return "another environment than was prepared"
-        try:
-            answer = self._ask(
-                {
-                    "op": "check",
-                    "delivered": delivered(spec),
-                    "files": [os.path.join(spec.cwd or "", item.path) for item in spec.files],
-                    "run_dir": spec.run_dir,
-                }
-            )
-        except LaunchError as error:
-            return str(error)
-        why = answer.get("why")
-        return str(why) if why else None
-
     def fork(self, spec: Spec, stdout: int, stderr: int, report: int | None = None) -> int:
-        """Fork the upstream; returns its pid. Raises `LaunchError`.
+        """Let a child become the upstream; returns its pid. Raises `LaunchError` with the reason.
 
         `report` is a socket through which it tells what it loads, when it is being recorded.
         """
-        names = delivered(spec)
+        child = self._fit(spec)
         assert self._command is not None
-        answer = self._ask(
-            {
-                "op": "fork",
-                "env": spec.env,
-                "unset": [name for name in names if name not in spec.env],
-                "title": self._command.argv,
-                "name": self._command.name,
-                "report": report is not None,
-            },
-            [stdout, stderr] + ([] if report is None else [report]),
-        )
-        if not isinstance(answer.get("pid"), int):
-            raise LaunchError("cannot fork: %s" % answer.get("why"))
-        return int(answer["pid"])
+        names = delivered(spec)
+        judged = report is None  # what a recording delivers is its own: nothing is preloaded then
+        orders = {
+            "delivered": names if judged else [],
+            "files": [os.path.join(spec.cwd or "", item.path) for item in spec.files if judged],
+            "run_dir": spec.run_dir,
+            "env": spec.env,
+            "unset": [name for name in names if name not in spec.env],
+            "title": self._command.argv,
+            "name": self._command.name,
+            "report": report is not None,
+        }
+        self._child = None
+        self._later()
+        return child.become(orders, [stdout, stderr] + ([] if report is None else [report]))
 
     def close(self, why: str) -> None:
         """End the fork server with everything that its modules have started; cold from now on."""
         self._loop.cancel(self._timer)
-        if self._socket is not None:
-            self._loop.unwatch(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._loop.cancel(self._next)
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._child is not None:
+            self._child.close(why)
+            self._child = None
         if self.pid is not None:
             send_signal(-self.pid, signal.SIGKILL)
             send_signal(self.pid, signal.SIGKILL)
@@ -172,97 +158,122 @@ class Zygote:
         if changed:
             self._on_change()
 
-    def _readable(self, _events: int) -> None:
-        for message in self._read():
-            self._take(message)
+    # Children
 
-    def _read(self) -> list[dict[str, Any]]:
-        """What has arrived; the end of the stream is left to `_died`."""
-        assert self._socket is not None
+    def _fit(self, spec: Spec) -> Waiting:
+        """The child for this start, made if there is none. Raises `LaunchError`."""
+        if not self.warm or self._base is None or self._channel is None:
+            raise LaunchError(self.why)
+        if (spec.argv, spec.cwd) != (self._base.argv, self._base.cwd):
+            raise LaunchError("another command or directory than was prepared")
+        if base_environment(spec) != self._environment:
+            raise LaunchError("another environment than was prepared")
+        for _ in range(BIRTHS):  # one on its way may have been swept away as a stray
+            self._bear()
+            child = self._child
+            if child is None or self._channel is None:
+                break
+            if child.born(self._channel):
+                return child
+        raise LaunchError(self.why or self._lost_child)
+
+    def _bear(self) -> None:
+        """Ask for a child, unless one is there or on its way."""
+        if self._child is not None or self._channel is None:
+            return
+        self._loop.cancel(self._next)
+        self._births += 1
         try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
-            return []
-        except OSError:
-            data = b""
-        if not data:
-            self._loop.unwatch(self._socket.fileno())
-            return []
-        *lines, self._received = (self._received + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+            child = Waiting(self._loop, self._children, lambda: self._child_changed(child))
+        except OSError as error:
+            self._unborn(cause(error))
+            return
+        self._child = child
+        self._channel.send({"op": "child"}, [child.channel.other.fileno()])
+        child.channel.other.close()
+
+    def _child_changed(self, child: Waiting) -> None:
+        if child is not self._child:
+            return
+        if child.gone:
+            self._child = None
+            self._unborn(child.why)
+        elif not self.warm:
+            self._loop.cancel(self._timer)
+            self.warm, self.why = True, ""
+            self._on_change()
+
+    def _unborn(self, why: str) -> None:
+        """There is no child: another one soon, unless there has never been one."""
+        self._lost_child = why
+        if not self.warm and self._births >= BIRTHS:
+            self.close(why)
+        else:
+            self._later(0 if not self.warm else QUIET)
+
+    def _later(self, seconds: float = QUIET) -> None:
+        self._loop.cancel(self._next)
+        self._next = self._loop.later(seconds, self._bear)
+
+    # The fork server's own words
 
     def _take(self, message: dict[str, Any]) -> None:
         event = message.get("event")
         if event == "hello":
             self._configure()
         elif event == "importing":
-            self.module = str(message["module"])
-            self._on_progress(int(message["done"]), len(self._modules))
-        elif event == "note":
-            self.notes.append(str(message["text"]))
+            self.module = str(message.get("module"))
+            self._on_progress(int(_number(message.get("done"))), len(self._modules))
         elif event == "report":
             self.report = message
         elif event == "failed":
             self.stale = bool(message.get("stale"))
-            self.close("cannot preload: %s" % message["why"])
+            self.close("cannot preload: %s" % message.get("why"))
         elif event == "warm":
-            self._loop.cancel(self._timer)
-            self.warm, self.was_warm, self.why = True, True, ""
-            self.seconds = float(message["seconds"])
-            self._on_change()
+            self.imported = True
+            self.once = message.get("once")
+            self.seconds = _number(message.get("seconds"))
+            self._bear()
+        elif event == "unborn" and self._child is not None:
+            self._child.fail("cannot fork: %s" % message.get("why"))
 
     def _configure(self) -> None:
         assert self._command is not None
+        assert self._channel is not None
         config = {"command": self._command.to_json(), "modules": self._modules}
-        self._send(dict(config, **self._extra), [])
-
-    def _send(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        assert self._socket is not None
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        self._socket.settimeout(ANSWER_LIMIT)
-        try:
-            sent = self._socket.sendmsg([data], rights if descriptors else [])
-            self._socket.sendall(data[sent:])
-        except OSError as error:
-            raise LaunchError("cannot reach the fork server: %s" % error) from None
-        finally:
-            self._socket.setblocking(False)
-
-    def _ask(self, message: dict[str, Any], descriptors: list[int] | None = None) -> dict[str, Any]:
-        """One question, one answer, without the event loop. Raises `LaunchError`."""
-        if self._socket is None:
-            raise LaunchError(self.why)
-        deadline = time.monotonic() + ANSWER_LIMIT
-        try:
-            self._send(message, descriptors or [])
-            poll = select.poll()
-            poll.register(self._socket.fileno(), select.POLLIN)
-            while True:
-                left = deadline - time.monotonic()
-                if left <= 0 or not poll.poll(left * 1000):
-                    raise LaunchError("the fork server does not answer")  # noqa: TRY301
-                for answer in self._read():
-                    return answer
-                if poll.poll(0) and not self._socket.recv(1, socket.MSG_PEEK):
-                    raise LaunchError("the fork server has died")  # noqa: TRY301
-        except (LaunchError, OSError) as error:
-            self.close(str(error))
-            raise LaunchError(str(error)) from None
+        self._channel.send(dict(config, **self._extra))
 
     def _too_slow(self, timeout: float) -> None:
         what = "module %s was not imported" % self.module if self.module else "it did not start"
+        if self.imported:
+            what = "no child of it was there"
         self.close("cannot preload: %s within %g s" % (what, timeout))
+
+    def _lost(self, how: str) -> None:
+        """Its end says more than that of its socket, and follows it when it has ended."""
+        if how != ENDED or self.pid is None:
+            self._end(how)
+        else:
+            self._loop.cancel(self._next)
+            self._next = self._loop.later(LAST_WORDS, lambda: self._end(how))
 
     def _died(self, _code: int, reason: str) -> None:
         pid, self.pid = self.pid, None
+        if self._channel is not None:
+            self._channel.drain()
         self._output.drain()
         self._output.close()
         if pid is not None:
             send_signal(-pid, signal.SIGKILL)  # what its modules started; it is a zombie yet
-        if self._socket is not None:
-            for message in self._read():
-                self._take(message)
-        if self._socket is not None:
-            during = " while importing %s" % self.module if self.module and not self.warm else ""
-            self.close("the fork server %s%s" % (reason, during))
+        self._end(reason)
+
+    def _end(self, how: str) -> None:
+        if self._channel is not None:
+            during = (
+                " while importing %s" % self.module if self.module and not self.imported else ""
+            )
+            self.close("the fork server %s%s" % (how, during))
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, (int, float)) else 0

@@ -285,3 +285,4 @@ def test_a_preload_list_with_a_module_that_reads_the_session_key_is_never_starte
                 assert view(answer, launcher) == expected
                 if kind == "cold":
                     assert "agent.sockets" in answer["why"]
+                launcher.another()

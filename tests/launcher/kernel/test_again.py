@@ -46,12 +46,6 @@ def auto(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def forkserver(launcher: Launcher) -> int:
-    """Its pid: the one child of a launcher that waits."""
-    [pid] = launcher.children()
-    return pid
-
-
 def warmed(launcher: Launcher, times: int) -> None:
     """Await the event `warm` for the given number of times."""
     while len([event for event in launcher.events if event["event"] == "warm"]) < times:
@@ -61,11 +55,11 @@ def warmed(launcher: Launcher, times: int) -> None:
 def test_a_fork_server_that_dies_while_it_waits_is_started_again(tmp_path: Path) -> None:
     write(tmp_path, {"prog.py": "import time; print('up', flush=True); time.sleep(600)"})
     with Warm(base(tmp_path, "-m", "prog"), ["json"]) as launcher:
-        first = forkserver(launcher)
+        first = launcher.forkserver
         os.kill(first, signal.SIGKILL)
         assert "was killed by SIGKILL" in launcher.event("cold")["why"]
         warmed(launcher, 2)
-        assert forkserver(launcher) != first
+        assert launcher.forkserver != first
         assert launcher.begin()["kind"] == "warm"
         launcher.stop(0)
 
@@ -75,7 +69,7 @@ def test_a_fork_server_that_dies_beside_its_upstream_is_there_for_the_next_start
 ) -> None:
     write(tmp_path, {"prog.py": "import time; print('up', flush=True); time.sleep(600)"})
     with Warm(base(tmp_path, "-m", "prog"), ["json"]) as launcher:
-        before = forkserver(launcher)
+        before = launcher.forkserver
         running = launcher.begin()["pid"]
         os.kill(before, signal.SIGKILL)
         warmed(launcher, 2)

@@ -5,8 +5,11 @@ harmless for regular files and devices opened for reading (their offset is share
 keep one use it through a mapping or pread). It is not for sockets, pipes, epoll and eventfd
 instances or files opened for writing: two processes would take each other's events and bytes.
 Child processes stay the fork server's, so the upstream could not wait for them. Threads do not
-survive a fork at all. And whoever changes the working directory at import does it after the
-program was found there, which in a fork is looked for last.
+survive a fork at all (see `threads`). And whoever changes the working directory at import does it
+after the program was found there, which in a fork is looked for last.
+
+Memory that is mapped shared stays shared, and with it locks between processes: harmless for the
+first fork, whose parent does not touch it, and for no other (`shared_memory`).
 """
 
 from __future__ import annotations
@@ -15,14 +18,6 @@ import fcntl
 import gc
 import os
 import stat
-import sys
-import time
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Iterator
-
-_LOOK = 0.05  # seconds between looks at the threads
 
 
 class Leftovers:
@@ -107,17 +102,12 @@ def _children() -> list[int]:
     return found
 
 
-def wait_for_threads(limit: float) -> Iterator[str]:
-    """Wait until this is the only thread, at most `limit` seconds; yields what has to be said."""
-    deadline = time.monotonic() + limit
-    while _threads() > 1 and time.monotonic() < deadline:
-        time.sleep(_LOOK)
-    count = _threads() - 1
-    if count > 0:
-        threading = sys.modules.get("threading")
-        names = [t.name for t in threading.enumerate()[1:]] if threading else []
-        yield "%d thread(s) do not survive the fork: %s" % (count, ", ".join(names) or "native")
-
-
-def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+def shared_memory() -> dict[str, str]:
+    """What is mapped so that a fork and its parent would write to the same memory: where, what."""
+    found = {}
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(None, 5)
+            if fields[1][1] == "w" and fields[1][3] == "s":
+                found[fields[0]] = fields[5] if len(fields) > 5 else "no file"
+    return found
