@@ -61,6 +61,9 @@ class ForwardStarter:
     async def kill(self) -> None:
         await self.stop()
 
+    def renew(self) -> None:
+        """Nothing is warmed."""
+
     async def close(self) -> None:
         await self.stop()
         await self._own.close()

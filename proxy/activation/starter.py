@@ -82,6 +82,12 @@ class Starter(Protocol):
     async def kill(self) -> None:
         """As `stop`, without grace; shortens a stop that is under way."""
 
+    def renew(self) -> None:
+        """The user has gone for good, and what was warm meanwhile serves nobody else.
+
+        If something new is warmed in its place, `warmed` is another future from here on.
+        """
+
     async def close(self) -> None:
         """Stop, and give up whatever `open` took."""
 

@@ -36,6 +36,7 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     WARMED = "the fork server is warm, or was given up"
+    COOLED = "what was warm has gone with its user"
     INIT_ACCEPTED = "POST /api/init accepted"
     UPSTREAM_READY = "readiness probe passed"
     INIT_FAILED = "failed, everything undone"
@@ -52,6 +53,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.DRAIN: State.DRAINING,
     },
     State.DORMANT: {
+        Event.COOLED: State.WARMING,
         Event.INIT_ACCEPTED: State.INITIALIZING,
         Event.ADOPTED: State.READY,
         Event.DRAIN: State.DRAINING,

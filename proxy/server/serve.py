@@ -28,7 +28,7 @@ from proxy.errors import ProxyError
 from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
-from proxy.lifecycle.state import Event, Lifecycle, State
+from proxy.lifecycle.state import Lifecycle, State
 from proxy.log.upstreamlog import UpstreamLog
 from proxy.relay import Relay, Shared
 from proxy.relay.telling.accesslog import AccessLog
@@ -40,6 +40,7 @@ from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
 from proxy.server.starters import make_starter
 from proxy.server.stopping import Stopping
+from proxy.server.warming import Warming
 
 if TYPE_CHECKING:
     from proxy.activation.starter import Found
@@ -77,21 +78,20 @@ class Server:
         keys = (key, upstream.forward.key)
         self._own_secrets = frozenset(each.get_secret_value() for each in keys if each is not None)
         log.mask = Redactor(self._own_secrets)
-        self._preloaded: tuple[int, int] = (0, 0)  # modules: imported, of all
         self._stopping = Stopping(asyncio.get_running_loop())
         # From the inside out: the state first, because everybody reads it ...
         self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT, self._facts)
+        self._warming = Warming(self._lifecycle)
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
         self._upstream_log = UpstreamLog()
         self._starter = make_starter(
             upstream,
             on_output=self._upstream_log,
-            on_warming=self._warming,
+            on_warming=self._warming.progressed,
             on_leaving=self._stopping.pod_ends,
         )
-        # Before an init may wait for it as well: the state must have changed by then.
-        self._starter.warmed.add_done_callback(self._warmed)
+        self._warming.follow(self._starter)
         self._probe = Probe(
             base=upstream.url.base,
             socket_path=upstream.url.socket_path,
@@ -222,7 +222,7 @@ class Server:
             tally=self._tally,
             details=self._details,
             exit_code=self._exit_code,
-            preload=lambda: self._preloaded,
+            preload=lambda: self._warming.preloaded,
             build={"version": __version__, "python": platform.python_version()},
         )
         return {"/metrics": metrics.answer, "/openapi.json": openapi.answer}
@@ -247,10 +247,6 @@ class Server:
         if not self._starter.warmed.done():  # whoever waits for it is told what has become of it
             self._starter.warmed.set_result(None)
 
-    def _warmed(self, warmed: asyncio.Future[str | None]) -> None:
-        if self._lifecycle.state is State.WARMING and not warmed.cancelled():
-            self._lifecycle.apply(Event.WARMED)
-
     # What the parts ask of each other
 
     def _plan(self, request: InitRequest) -> Plan:
@@ -272,7 +268,7 @@ class Server:
         return {name: details[name] for name in ("attempt", "restarts", "timings") if details[name]}
 
     def _details(self) -> dict[str, Any]:
-        imported, modules = self._preloaded
+        imported, modules = self._warming.preloaded
         return {
             "since": self._lifecycle.since,
             "preload": {"imported": imported, "modules": modules},
@@ -282,10 +278,6 @@ class Server:
     def _exit_code(self) -> int | None:
         last = self._activator.progress.last_exit
         return last.code if last is not None else None
-
-    def _warming(self, imported: int, modules: int) -> None:
-        self._preloaded = (imported, modules)
-        logger.info("warming", extra={"imported": imported, "modules": modules})
 
 
 def _access_log(wanted: str) -> AccessLog | None:

@@ -67,6 +67,9 @@ class Upstreams:
     async def kill(self) -> None:
         await self.stop()
 
+    def renew(self) -> None:
+        pass
+
     async def close(self) -> None:
         await self.stop()
 

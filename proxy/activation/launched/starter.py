@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.activation.launched.messages import command_fields, start_fields
@@ -18,6 +19,7 @@ from proxy.activation.launched.runs import Runs
 from proxy.activation.launched.session import Session
 from proxy.activation.readiness.vacancy import ensure_vacant, vacate
 from proxy.activation.starter import Exit, Found, Started
+from proxy.activation.tasks import cancel
 from proxy.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class LaunchedStarter:
         self._session = Session(
             place, self._runs, on_event=self._event, prepare=self._prepare, on_lost=self._lose
         )
+        self._renewing: asyncio.Task[None] | None = None
+        # A launcher that returns has a container of its own, which no user has seen.
+        self._keeps_files = not place.returns
+        self._used_since: float | None = None  # when the first user's code may have run
         self.owned_pids = place.owned_pids
         self.found: Found | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
@@ -81,6 +87,8 @@ class LaunchedStarter:
             await vacate(self._upstream.url, self._end_recording)
         await ensure_vacant(self._upstream.url)
         self._runs.begin(plan)
+        if self._used_since is None and self._keeps_files:
+            self._used_since = time.time()
         answer = await self._session.call("start", **start_fields(plan))
         pid, kind, why = answer["pid"], answer["kind"], answer["why"]
         return Started(pid=pid, kind=kind, why=why, exited=self._runs.exited(pid))
@@ -104,7 +112,22 @@ class LaunchedStarter:
         """As `stop`, without grace; shortens a stop that is under way."""
         await self._session.stop(0)
 
+    def renew(self) -> None:
+        if self.warmed.done():
+            why, self.warmed = self.warmed.result(), asyncio.get_running_loop().create_future()
+            self._renewing = asyncio.create_task(self._renew(why), name="renew")
+
+    async def _renew(self, why: str | None) -> None:
+        try:
+            answer = await self._session.call("renew")
+        except LauncherError as error:
+            self._warm(str(error))
+            return
+        if not answer["warming"]:
+            self._warm(why)
+
     async def close(self) -> None:
+        await cancel(self._renewing)
         await self._session.close(self._upstream.stop_grace)
 
     async def _prepare(self, launcher: Launcher) -> None:
@@ -112,6 +135,8 @@ class LaunchedStarter:
             self._find(*launcher.running)
         upstream = self._upstream
         preload = preload_message(upstream)
+        if preload is not None:
+            preload["used_since"] = self._used_since
         fields = command_fields(upstream) | {"grace": upstream.stop_grace, "preload": preload}
         await launcher.link.call("prepare", **fields)
         if preload is None:

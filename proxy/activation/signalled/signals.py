@@ -134,6 +134,9 @@ class SignalStarter:
         self._hurry.set()
         await self.stop()
 
+    def renew(self) -> None:
+        """Nothing is warmed."""
+
     async def close(self) -> None:
         await self.stop()
 

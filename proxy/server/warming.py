@@ -1,0 +1,48 @@
+"""The state while a fork server is made: at the boot, and for another user after the last one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from proxy.lifecycle.state import Event, State
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.activation.starter import Starter
+    from proxy.lifecycle.state import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+
+class Warming:
+    """`preloaded` is how many modules were imported, of how many."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._starter: Starter | None = None
+        self.preloaded: tuple[int, int] = (0, 0)
+
+    def follow(self, starter: Starter) -> None:
+        """Before an init may wait for it as well: the state must have changed by then."""
+        self._starter = starter
+        starter.warmed.add_done_callback(self._warmed)
+        self._lifecycle.subscribe(self._changed)
+
+    def progressed(self, imported: int, modules: int) -> None:
+        self.preloaded = (imported, modules)
+        logger.info("warming", extra={"imported": imported, "modules": modules})
+        starter, dormant = self._starter, self._lifecycle.state is State.DORMANT
+        if dormant and starter is not None and not starter.warmed.done():
+            # The error of an init that has failed stays to be read.
+            self._lifecycle.apply(Event.COOLED, self._lifecycle.error)
+            starter.warmed.add_done_callback(self._warmed)
+
+    def _changed(self, _state: State, event: Event) -> None:
+        if event is Event.INIT_FAILED and self._starter is not None:
+            self._starter.renew()
+
+    def _warmed(self, warmed: asyncio.Future[str | None]) -> None:
+        if self._lifecycle.state is State.WARMING and not warmed.cancelled():
+            self._lifecycle.apply(Event.WARMED, self._lifecycle.error)
