@@ -42,7 +42,6 @@ from ..session.command import Command, Unsuitable  # noqa: E402
 from . import entry  # noqa: E402
 from .child_of_fork import Grown, bear  # noqa: E402
 from .identity import difference, identity  # noqa: E402
-from .immortal import immortalize  # noqa: E402
 from .lean import drop_code  # noqa: E402
 from .stream import Stream  # noqa: E402
 from .traces.anew import make_anew  # noqa: E402
@@ -185,7 +184,6 @@ class ForkServer:
             if file is not None:
                 file.flush()
         gc.collect()
-        immortalize()
         trim_memory()
         drop_code()
         gc.freeze()
