@@ -90,6 +90,15 @@ async def test_bad_chunk_cuts_the_response() -> None:
 
 
 @both_loops
+async def test_response_that_breaks_in_its_first_read_arrives_up_to_there() -> None:
+    async with pair() as p:
+        client, upstream = await p.kept()
+        await client.send(get(b"/2"))
+        await upstream.send(CHUNKED + b"5\r\nhello\r\n" + b"ZZ\r\n")
+        assert await client.ending() == (CHUNKED + b"5\r\nhello\r\n", "eof")
+
+
+@both_loops
 async def test_bytes_after_the_response_are_nobodys_and_end_the_connection() -> None:
     async with pair() as p:
         client, upstream, _ = await p.exchange(get(b"/1") + get(b"/2"))

@@ -105,6 +105,7 @@ def test_response_that_goes_wrong_ends_the_connection_wherever_its_reads_end(
     if not played.over:
         played.upstream_over(reset=reset)
     assert (case[0] + case[1]).startswith(played.to_client)
+    assert played.to_client.startswith(case[0])
     assert played.over
 
 

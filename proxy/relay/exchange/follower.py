@@ -141,9 +141,11 @@ class Follower:
         assert chunks is not None  # noqa: S101  set on entering the stage
         try:
             end = start + chunks.feed(data[start:] if start else data)
-        except ChunkError:
+        except ChunkError as error:
+            # What was well until here shows the client that an answer had begun: it must not ask
+            # again by itself, as it may where a kept connection ends without a byte.
             self.stage = GONE
-            return CUT, b""
+            return CUT, data[: start + error.good]
         excess = end < len(data)
         event = self._ended(excess=excess) if chunks.done else MORE
         return event, data[:end] if excess else data

@@ -17,7 +17,9 @@ _SIZE, _DATA, _END, _TRAILERS, _DONE = range(5)
 
 
 class ChunkError(Exception):
-    """The bytes are no chunked body."""
+    """The bytes are no chunked body; of those fed last, the first `good` may belong to one."""
+
+    good = 0
 
 
 class ChunkReader:
@@ -57,7 +59,11 @@ class ChunkReader:
                 if not self._left:
                     self._state = _END
                 continue
-            after = self._step(data, at)
+            try:
+                after = self._step(data, at)
+            except ChunkError as error:
+                error.good = max(at - before, 0)
+                raise
             if after < 0:
                 self._kept = data[at:]
                 at = size
