@@ -101,6 +101,7 @@ class Relay:
         self.shared.parking.reconsider()
         self.shared.dialler.reconsider()
         if over:
+            self.shared.forget()
             for client in list(self.clients):
                 client.outlive()
 

@@ -82,6 +82,11 @@ class Shared:
         self.requests = self.tunnels = 0
         self.refusals = dict.fromkeys(REASONS, 0)
 
+    def forget(self) -> None:
+        """Keep nothing of what was read: heads have the keys and cookies of their user."""
+        self.heads.known.clear()
+        self.responses.known.clear()
+
     def close(self) -> None:
         self.dialler.close()
         self.parking.close()

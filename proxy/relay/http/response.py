@@ -40,7 +40,7 @@ class ResponseReader:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._known: dict[bytes, Framing] = {}
+        self.known: dict[bytes, Framing] = {}
 
     def read(self, data: bytes, *, bodiless: bool, old: bool) -> Framing | None:
         """The framing of the response that `data` begins with, or None when its head is cut.
@@ -51,13 +51,13 @@ class ResponseReader:
         if bodiless or old:
             return _read(data, self._limit, bodiless=bodiless, old=old)
         head = data[: data.find(b"\r\n\r\n", 0, KNOWN_SIZE) + 4]
-        framing = self._known.get(head)
+        framing = self.known.get(head)
         if framing is None:
             framing = _read(data, self._limit, bodiless=False, old=False)
             if framing is not None and framing.end == len(head):
-                if len(self._known) >= KNOWN_HEADS:
-                    self._known.clear()
-                self._known[head] = framing
+                if len(self.known) >= KNOWN_HEADS:
+                    self.known.clear()
+                self.known[head] = framing
         return framing
 
 
