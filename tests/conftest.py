@@ -22,7 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Tests that need more than this package and a shell: they run where `-m` names them.
-_ELSEWHERE = {"browser", "containers", "deploy", "fuzz", "node", "real"}
+_ELSEWHERE = {"browser", "chaos", "containers", "deploy", "fuzz", "node", "real"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
