@@ -113,6 +113,7 @@ class LaunchedStarter:
         await self._session.stop(0)
 
     def renew(self) -> None:
+        self.found = None  # it has ended, whoever had started it
         if self.warmed.done():
             why, self.warmed = self.warmed.result(), asyncio.get_running_loop().create_future()
             self._renewing = asyncio.create_task(self._renew(why), name="renew")
