@@ -5,6 +5,7 @@ import re
 import signal
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.harness import ProxyProcess, echo_settings
@@ -20,6 +21,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts so what it runs in the background, and whoever a test interrupts inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 # Tests that need more than this package and a shell: they run where `-m` names them.
 _ELSEWHERE = {"browser", "chaos", "containers", "deploy", "fuzz", "node", "real"}

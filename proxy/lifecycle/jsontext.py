@@ -66,6 +66,11 @@ def _most_values(text: bytes) -> int:
     return sum(map(text.count, (b",", b"[", b"{")))
 
 
+def _open_brackets(text: bytes) -> int:
+    plain = _without_strings(text)
+    return sum(map(plain.count, (b"[", b"{"))) - sum(map(plain.count, (b"]", b"}")))
+
+
 def _without_strings(body: bytes) -> bytes:
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b"".join(plain.split(b'"')[::2])
@@ -86,6 +91,9 @@ def _loads(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise _NotJsonError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
+        # How deep an interpreter reads before it gives up differs between versions.
+        if _open_brackets(error.doc[: error.pos].encode()) > MAX_DEPTH:
+            raise _NotJsonError(f"nested deeper than {MAX_DEPTH} levels") from None
         where = f"line {error.lineno}, column {error.colno}"
         raise _NotJsonError(f"not JSON at {where}") from None
     except RecursionError:

@@ -231,6 +231,7 @@ def test_a_refusal_quotes_no_value() -> None:
         (b'{"a": ' * 33 + b"1" + b"}" * 33, "nested deeper than 32 levels"),
         (b'{"a": ' * 2000, "nested deeper than 32 levels"),
         (b"[" * 2000, "nested deeper than 32 levels"),
+        (b"[" * 40, "nested deeper than 32 levels"),
     ],
 )
 def test_what_is_not_one_json_object_is_refused_with_its_place(body: bytes, fault: str) -> None:

@@ -217,7 +217,7 @@ def test_a_pod_that_is_configured_by_its_environment_does_not_import_yaml() -> N
     )
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True,
-        text=True, timeout=30, check=True,
+        text=True, timeout=60, check=True,
     )  # fmt: skip
     assert run.stdout == "[]\n"
 
