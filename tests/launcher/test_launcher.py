@@ -70,7 +70,7 @@ def test_death_is_reported_as_a_shell_would(script: str, code: int, reason: str)
         (["{}/noexec"], None, "cannot start {}/noexec: Exec format error"),
         (["sh"], "{}/no", "cannot start sh: cannot enter {}/no: No such file or directory"),
         (["sh"], "{}/data", "cannot start sh: cannot enter {}/data: Not a directory"),
-        (["sh", "x" * 200_000], None, "cannot start sh: Argument list too long"),
+        (["sh", "x" * 200_000], None, "cannot start sh: an argument is too long"),
     ],
 )
 def test_what_cannot_be_executed_is_told_and_undone(

@@ -150,6 +150,7 @@ class ForkServer:
         fault = leftovers.check()
         if fault:
             raise CannotPreloadError("a preloaded module %s" % fault)
+        leftovers.close()
 
     def _step(self, module: str, done: int) -> None:
         self._stream.send({"event": "importing", "module": module, "done": done})

@@ -409,6 +409,7 @@ def test_who_looks_for_proxies_reads_the_proxies_of_schemes_alone(tmp_path: Path
             answer = launcher.begin(env={name: "http://proxy:1"})
             assert answer["kind"] == kind, answer
             view(answer, launcher)
+            launcher.another()
 
 
 def test_the_audit_leaves_the_system_s_functions_as_they_were(tmp_path: Path) -> None:
