@@ -1,13 +1,13 @@
 """The wire models of `/api/init`: what may be asked, and what is answered.
 
 The fields are those of the OpenHands agent server's own deferred init, so that an orchestrator
-written for it needs no change. Types are strict (`"3"` is no number, `1` is no boolean), because
-whatever is let through here becomes the environment of a process.
+written for it needs no change: what that takes for a number is one (`"3"`, `3.0`). Otherwise types
+are strict (`1` is no text, `true` no number), because whatever is let through here becomes the
+environment of a process.
 
 A field that is `null` counts as not given. What else an author may have meant by "nothing":
 
-* a blank `secret_key` is not given, and blank `previous_secret_keys` are left out (the built-in
-  does both);
+* a blank text is not given, and blank `previous_secret_keys` are left out;
 * an empty `session_api_keys` is not given: it never takes away a key the pod already has, so
   no spelling of "no keys" unlocks a server;
 * other empty lists are given: they replace what the pod was configured with;
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -43,10 +44,10 @@ _MOST_SESSION_KEYS: Final = 100
 # Enough to mend a request by; an answer with thousands of lines helps nobody.
 _SHOWN_FAULTS: Final = 20
 
-_Text = TypeVar("_Text", str, SecretStr)
+_Worded = TypeVar("_Worded", str, SecretStr)
 
 
-def _not_blank(value: _Text) -> _Text:
+def _not_blank(value: _Worded) -> _Worded:
     text = value if isinstance(value, str) else value.get_secret_value()
     if not text.strip():
         raise PydanticCustomError("blank", "cannot be blank")
@@ -61,8 +62,22 @@ def _env_name(name: str) -> str:
     return name
 
 
+def _blank_is_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "must be a whole number")
+    return value
+
+
 _Key = Annotated[SecretStr, AfterValidator(_not_blank)]
-_PathText = Annotated[str, AfterValidator(_not_blank)]
+_Blank = BeforeValidator(_blank_is_none)
+_Text = Annotated[str | None, _Blank]
+_Whole = Annotated[
+    Annotated[int, Field(strict=False, ge=1), BeforeValidator(_no_bool)] | None, _Blank
+]
 _EnvName = Annotated[str, AfterValidator(_env_name)]
 
 
@@ -85,16 +100,16 @@ class InitRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
     session_api_keys: list[_Key] | None = Field(default=None, max_length=_MOST_SESSION_KEYS)
-    secret_key: SecretStr | None = None
+    secret_key: Annotated[SecretStr | None, _Blank] = None
     previous_secret_keys: list[SecretStr] | None = None
-    conversations_path: _PathText | None = None
-    bash_events_dir: _PathText | None = None
-    conversation_worktree_root: _PathText | None = None
+    conversations_path: _Text = None
+    bash_events_dir: _Text = None
+    conversation_worktree_root: _Text = None
     env: dict[_EnvName, SecretStr] | None = None
     webhooks: list[Webhook] | None = None
-    web_url: str | None = None
+    web_url: _Text = None
     allow_cors_origins: list[str] | None = None
-    max_concurrent_runs: int | None = Field(default=None, ge=1)
+    max_concurrent_runs: _Whole = None
     telemetry: dict[str, Any] | None = None
 
     def delivered(self) -> dict[str, Any]:
@@ -109,8 +124,6 @@ class InitRequest(BaseModel):
         }
         if not given.get("session_api_keys", True):
             del given["session_api_keys"]
-        if not given.get("secret_key", "given").strip():
-            del given["secret_key"]
         if "previous_secret_keys" in given:
             given["previous_secret_keys"] = [k for k in given["previous_secret_keys"] if k.strip()]
         return given
@@ -154,7 +167,7 @@ def parse_init_request(body: bytes) -> InitRequest:
     except ValidationError as error:
         wrong = [e for e in error.errors() if e["type"] != "string_unicode"]
     if request is None or unfit:
-        shown = (unfit + [_fault(e) for e in wrong[:_SHOWN_FAULTS]])[:_SHOWN_FAULTS]
+        shown = (unfit + [fault_of(e) for e in wrong[:_SHOWN_FAULTS]])[:_SHOWN_FAULTS]
         more = len(unfit) + len(wrong) - len(shown)
         said = "; ".join(shown) + (f"; and {more} more" if more else "")
         raise InvalidFieldError(f"cannot accept the init request: {said}")
@@ -165,6 +178,9 @@ _EXPECTED: Final = {
     "string_type": "must be a string",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_type": "must be an object",
@@ -174,9 +190,16 @@ _EXPECTED: Final = {
 
 # Faults that are found here, with texts of our own.
 _OURS: Final = frozenset({"blank", "env_name"})
+_LIMITS: Final = {
+    "greater_than_equal": "must be at least {ge:g}",
+    "greater_than": "must be more than {gt:g}",
+    "literal_error": "must be {expected}",
+    "too_long": "must have at most {max_length} items",
+}
 
 
-def _fault(error: ErrorDetails) -> str:
+def fault_of(error: ErrorDetails) -> str:
+    """One line: where, and what is wrong; never a value."""
     path = error["loc"]
     if error["type"] == "env_name":  # ends with pydantic's mark for "the key, not the value"
         path = path[:-1]
@@ -186,10 +209,8 @@ def _fault(error: ErrorDetails) -> str:
         return f"{where}: unknown field" + (f" (did you mean {close[0]}?)" if close else "")
     if error["type"] in _EXPECTED:
         return f"{where}: {_EXPECTED[error['type']]}, not {kind(error['input'])}"
-    if error["type"] == "greater_than_equal":
-        return f"{where}: must be at least {error['ctx']['ge']}"
-    if error["type"] == "too_long":
-        return f"{where}: must have at most {error['ctx']['max_length']} items"
+    if error["type"] in _LIMITS:
+        return f"{where}: {_LIMITS[error['type']].format(**error['ctx'])}"
     if error["type"] == "missing":
         return f"{where}: is missing"
     return f"{where}: {error['msg'] if error['type'] in _OURS else 'cannot be used'}"

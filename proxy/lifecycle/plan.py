@@ -28,6 +28,7 @@ from proxy.lifecycle.mapping import (
     spoken_for,
     variables,
 )
+from proxy.lifecycle.specs import misspecified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,13 +99,15 @@ def build_plan(
         return _forwarded(upstream, request)
     mapping = upstream.fields_and_files
     delivered = request.delivered()
-    _default_secret_key(upstream, delivered)
-    secrets = frozenset(_secrets(delivered, request.environment()))
+    environment = request.environment()
+    _default_secret_key(upstream, delivered, environment)
+    secrets = frozenset(_secrets(delivered, environment))
     session_keys = tuple(delivered.get("session_api_keys", ()))
     if keys_at_gate and "session_api_keys" not in mapping.fields:
         delivered.pop("session_api_keys", None)
-    environment = request.environment()
-    faults = [*_unmapped(mapping, delivered), *_reserved(mapping, environment)]
+    faults = [*_unmapped(mapping, delivered), *_reserved(mapping, environment, delivered)]
+    if upstream.profile == "openhands":
+        faults += misspecified(delivered)
     if faults:
         raise _refusal(faults)
     try:
@@ -118,12 +121,13 @@ def build_plan(
     too_long = [*_too_long(environment, "env"), *_too_long(mapped)]
     if too_long:
         raise _refusal(too_long)
+    env = {**environment, **mapped, **named_files}
     return Plan(
         argv=tuple(upstream.command),
         cwd=upstream.cwd,
         base_env=dict(upstream.env),
         base_unset=(*upstream.deny_env, *PROXY_OWN),
-        env={**environment, **mapped, **named_files},
+        env=env,
         unset=tuple(sorted({n for f in delivered for n in overridden(mapping.fields[f])})),
         files=files,
         run_dir=run_dir,
@@ -151,13 +155,16 @@ def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:
     )
 
 
-def _default_secret_key(upstream: UpstreamSettings, delivered: dict[str, Any]) -> None:
-    """The first session key, unless the deployment gives the upstream a key of its own.
+def _default_secret_key(
+    upstream: UpstreamSettings, delivered: dict[str, Any], environment: Mapping[str, str]
+) -> None:
+    """The first session key, unless deployment or caller give the upstream a key by its variable.
 
     Said here and not left to the server, whose oldest releases do not know the rule.
     """
     to = upstream.fields_and_files.fields.get("secret_key")
-    if to is not None and to.env not in upstream.env and "session_api_keys" in delivered:
+    named = to is not None and (to.env in upstream.env or to.env in environment)
+    if to is not None and not named and "session_api_keys" in delivered:
         delivered.setdefault("secret_key", delivered["session_api_keys"][0])
 
 
@@ -180,8 +187,13 @@ def _unmapped(mapping: MappingSettings, delivered: Mapping[str, Any]) -> Iterato
             yield f"{name}: not mapped for this upstream"
 
 
-def _reserved(mapping: MappingSettings, environment: Mapping[str, str]) -> Iterator[str]:
-    """Variables of the caller's that the proxy sets itself, or that would override a field."""
+def _reserved(
+    mapping: MappingSettings, environment: Mapping[str, str], delivered: Mapping[str, Any]
+) -> Iterator[str]:
+    """Variables of the caller's that the proxy sets itself, or that would override a field.
+
+    One that stands for a field says what the field is, when that is not given.
+    """
     owners = {name: field for field in mapping.fields for name in spoken_for(mapping, field)}
     # There may be thousands of variables: what is no pattern is only looked up.
     wild = {name: field for name, field in owners.items() if set(name) & set("*?[")}
@@ -190,7 +202,8 @@ def _reserved(mapping: MappingSettings, environment: Mapping[str, str]) -> Itera
         matching = (field for pattern, field in wild.items() if fnmatchcase(name, pattern))
         owner = owners.get(name) or next(matching, None)
         if owner is not None:
-            yield f"{dotted(('env', name))}: cannot be set here, only as {owner}"
+            if owner in delivered or owner == "env":
+                yield f"{dotted(('env', name))}: cannot be set here, only as {owner}"
         elif any(fnmatchcase(name, pattern) for pattern in PROXY_OWN):
             yield f"{dotted(('env', name))}: is reserved for the proxy"
         elif name in files:

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import BodyTooLargeError, InvalidFieldError, RequestError
-from proxy.lifecycle.contract import InitDetails, InitRequest, InitStatus, parse_init_request
+from proxy.lifecycle.contract import (
+    InitDetails,
+    InitRequest,
+    InitStatus,
+    parse_init_request,
+)
+from proxy.lifecycle.specs import misspecified
 
 FULL: dict[str, Any] = {
     "session_api_keys": ["session-1", "session-2"],
@@ -59,9 +65,53 @@ def test_every_field_is_optional_and_null_is_not_given() -> None:
     assert parse().environment() == {}
 
 
-def test_a_blank_secret_key_is_not_given() -> None:
-    assert parse(secret_key="").delivered() == {}
-    assert parse(secret_key=" \t").delivered() == {}
+@pytest.mark.parametrize("blank", ["", " \t"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("secret_key", "conversations_path", "bash_events_dir", "conversation_worktree_root"),
+        *("web_url", "max_concurrent_runs"),
+    ],
+)
+def test_a_blank_text_is_not_given(name: str, blank: str) -> None:
+    assert parse(**{name: blank}).delivered() == {}
+
+
+@pytest.mark.parametrize("number", [3, 3.0, "3", " 3 "])
+def test_what_the_built_in_takes_for_a_whole_number_is_one(number: object) -> None:
+    assert parse(max_concurrent_runs=number).delivered() == {"max_concurrent_runs": 3}
+
+
+@pytest.mark.parametrize(
+    ("delivered", "fault"),
+    [
+        (
+            {"telemetry": {"exporter": "bogus"}},
+            "telemetry.exporter: must be 'none', 'posthog' or 'http'",
+        ),
+        ({"telemetry": {"flush_delay": 0}}, "telemetry.flush_delay: must be more than 0"),
+        ({"telemetry": {"http_token": 1}}, "telemetry.http_token: must be a string, not a number"),
+        (
+            {"webhooks": [{"base_url": "u"}, {"base_url": "u", "event_buffer_size": 0}]},
+            "webhooks[1].event_buffer_size: must be at least 1",
+        ),
+        (
+            {"webhooks": [{"base_url": "u", "retry_delay": "hush"}]},
+            "webhooks[0].retry_delay: must be a whole number, not a string",
+        ),
+    ],
+)
+def test_what_an_agent_server_would_not_start_with_is_named(
+    delivered: dict[str, Any], fault: str
+) -> None:
+    parse(**delivered)  # another server may have it so
+    assert misspecified(delivered) == [fault]
+
+
+def test_a_webhook_and_telemetry_of_any_release_are_let_through() -> None:
+    assert misspecified(FULL) == []
+    numbers = {"event_buffer_size": "7", "flush_delay": "0.5", "num_retries": 2.0, "later": {}}
+    assert misspecified({"webhooks": [{"base_url": "u", **numbers}], "telemetry": numbers}) == []
 
 
 def test_blank_previous_secret_keys_are_left_out() -> None:
@@ -73,8 +123,8 @@ def test_no_session_keys_takes_none_away() -> None:
     assert parse(session_api_keys=[]).delivered() == {}
 
 
-def test_other_empty_lists_and_texts_are_given() -> None:
-    fields: dict[str, Any] = {"webhooks": [], "allow_cors_origins": [], "web_url": ""}
+def test_other_empty_lists_are_given() -> None:
+    fields: dict[str, Any] = {"webhooks": [], "allow_cors_origins": [], "telemetry": {}}
     assert parse(**fields).delivered() == fields
 
 
@@ -111,9 +161,7 @@ def test_an_unknown_field_is_named_with_the_closest_known_one() -> None:
         ({"secret_key": ["x"]}, "secret_key: must be a string, not a list"),
         ({"previous_secret_keys": {}}, "previous_secret_keys: must be a list, not an object"),
         ({"conversations_path": 5}, "conversations_path: must be a string, not a number"),
-        ({"conversations_path": ""}, "conversations_path: cannot be blank"),
         ({"bash_events_dir": False}, "bash_events_dir: must be a string, not false"),
-        ({"conversation_worktree_root": " "}, "conversation_worktree_root: cannot be blank"),
         ({"env": []}, "env: must be an object, not a list"),
         ({"env": {"A": 1}}, "env.A: must be a string, not a number"),
         ({"env": {"A": None}}, "env.A: must be a string, not null"),
@@ -137,7 +185,7 @@ def test_an_unknown_field_is_named_with_the_closest_known_one() -> None:
             "max_concurrent_runs: must be a whole number, not a fraction",
         ),
         ({"max_concurrent_runs": True}, "max_concurrent_runs: must be a whole number, not true"),
-        ({"max_concurrent_runs": "3"}, "max_concurrent_runs: must be a whole number, not a string"),
+        ({"max_concurrent_runs": "x"}, "max_concurrent_runs: must be a whole number, not a string"),
         ({"telemetry": []}, "telemetry: must be an object, not a list"),
     ],
 )

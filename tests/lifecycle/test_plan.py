@@ -186,7 +186,28 @@ def test_no_session_keys_leave_the_pods_own_in_force() -> None:
     ],
 )
 def test_a_variable_that_the_proxy_sets_is_refused_by_name(name: str, fault: str) -> None:
-    assert refused({"env": {"FINE": "x", name: "hush"}}) == [f"env.{name}: {fault}"]
+    given = {
+        "session_api_keys": ["s"],
+        "secret_key": "k",
+        "webhooks": [],
+        "telemetry": {},
+        "env": {"FINE": "x", name: "hush"},
+    }
+    assert refused(given) == [f"env.{name}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["OH_SESSION_API_KEYS_0", "SESSION_API_KEY", "OH_SECRET_KEY", "OH_WEB_URL"]
+)
+def test_a_variable_stands_for_a_field_that_is_not_given(name: str) -> None:
+    made = plan({"env": {name: "a-value"}})
+    assert made.env[name] == "a-value"
+    assert made.unset == ()
+
+
+def test_a_secret_key_by_its_variable_is_not_replaced_by_a_session_key() -> None:
+    made = plan({"session_api_keys": ["session"], "env": {"OH_SECRET_KEY": "a-secret"}})
+    assert made.env["OH_SECRET_KEY"] == "a-secret"
 
 
 def test_the_proxys_own_variables_are_refused_under_any_profile() -> None:

@@ -111,8 +111,9 @@ def test_env_cannot_take_the_place_of_a_field_in_a_shared_file(name: str) -> Non
         "secret_key": {"key": "KEY"},
         "allow_cors_origins": {"key": "ORIGIN", "encode": "indexed"},
     }
+    given = {"secret_key": "k", "allow_cors_origins": ["o"], "env": {name: "x"}}
     with pytest.raises(InvalidFieldError, match=f"env.{name}: cannot be set here, only as"):
-        plan({"env": {name: "x"}}, one_file("dotenv", fields))
+        plan(given, one_file("dotenv", fields))
     made = plan({"env": {"KEYS": "x"}, "secret_key": "k"}, one_file("dotenv", fields))
     assert made.files[0].content == b"KEYS=x\nKEY=k\n"
 
@@ -179,7 +180,8 @@ def test_what_is_delivered_wins_and_the_proxys_own_wins_over_that(env: dict[str,
     mapping = {
         "fields": {"secret_key": {"env": "A"}, "allow_cors_origins": {"env": "B", "encode": "json"}}
     }
-    request = InitRequest.model_validate({"env": env, "secret_key": "k"})
+    delivered = {"secret_key": "k", "allow_cors_origins": ["o"]}
+    request = InitRequest.model_validate({"env": env} | delivered)
     reserved = [n for n in env if n in OWN or n.startswith("PROXY_")]
     if reserved:
         with pytest.raises(InvalidFieldError) as caught:
@@ -187,8 +189,8 @@ def test_what_is_delivered_wins_and_the_proxys_own_wins_over_that(env: dict[str,
         assert all(name in str(caught.value) for name in reserved)
         return
     made = _build(request, mapping)
-    assert made.env == {**env, "A": "k"}
-    assert made.unset == ("A",)
+    assert made.env == {**env, "A": "k", "B": '["o"]'}
+    assert made.unset == ("A", "B")
     assert not [value for value in env.values() if len(value) > 10 and value in repr(made)]
 
 
