@@ -169,7 +169,10 @@ class ProxyProcess:
 
 
 def echo_settings(directory: Path, **upstream: Any) -> dict[str, Any]:
-    """Settings for a dormant proxy in front of the echo upstream on a Unix socket."""
+    """Settings for a dormant proxy in front of the echo upstream on a Unix socket.
+
+    It has no dormant mode; what finds that out would have each of the many start twice.
+    """
     path = directory / "up.sock"
     return {
         "deferred_init": True,
@@ -179,6 +182,7 @@ def echo_settings(directory: Path, **upstream: Any) -> dict[str, Any]:
             "url": f"http+unix://{path}",
             "command": [sys.executable, str(ECHO), "--unix", str(path)],
             "run_dir": str(directory / "run"),
+            "dormancy": "preload" if upstream.get("preload") else "cold",
             "stop_grace": 5,
         }
         | upstream,

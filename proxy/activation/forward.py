@@ -28,6 +28,8 @@ class ForwardStarter:
         self._own = own
         self._watching: asyncio.Task[None] | None = None
         self.found: Found | None = None
+        self.unready: str | None = None
+        self.waits = False
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 
@@ -75,7 +77,7 @@ class ForwardStarter:
     def _watched(self) -> Started:
         exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._watching = asyncio.create_task(self._watch(exited), name="watch upstream")
-        return Started(pid=0, kind="warm", why=None, exited=exited)
+        return Started(pid=0, kind="native", why=None, exited=exited)
 
     async def _watch(self, exited: asyncio.Future[Exit]) -> None:
         """Its end shows as a refused connection, or as a successor that is dormant."""

@@ -11,9 +11,10 @@ import aiohttp
 from proxy.errors import ActivationError, cause_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.settings import ServerUrl
 
-_PATH: Final = "/api/init"
 _LOOK_TIMEOUT: Final = 5.0  # seconds
 # Bytes of an answer that are read. One that is longer is not quoted: where it is cut it might have
 # half of a value in it, which nobody would know to mask.
@@ -24,11 +25,23 @@ SILENT: Final = "silent"  # in the place of a state: no answer
 _NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, None})
 
 
+class RefusedInitError(ActivationError):
+    """The upstream's own init does not take the request (4xx), and has changed nothing.
+
+    `place` names the fields that it complains of, never a value.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
+
+
 class OwnInit:
     """That of the upstream at `url`, which wants `key`; None: it wants none."""
 
-    def __init__(self, url: ServerUrl, key: str | None) -> None:
+    def __init__(self, url: ServerUrl, key: str | None, path: str = "/api/init") -> None:
         self._url = url
+        self._path = path
         self._headers = {"X-Init-API-Key": key} if key is not None else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -38,7 +51,7 @@ class OwnInit:
     async def state(self) -> str | None:
         """What the upstream says its state is, or `SILENT`; None when nobody listens there."""
         try:
-            async with self._open_session().get(self._url.base + _PATH) as answer:
+            async with self._open_session().get(self._url.base + self._path) as answer:
                 return _state_of(await _read(answer)) or "unknown"
         except (aiohttp.ClientError, OSError) as error:
             # Otherwise (no answer in time, one that was cut, a full queue) it has a bad moment. Who
@@ -49,23 +62,37 @@ class OwnInit:
         """Pass an init on; returns when the upstream says that it is ready. Has no deadline.
 
         Raises `ActivationError` with the upstream's own words, whole: whoever shows them masks
-        them before they are cut.
+        them before they are cut. `RefusedInitError` when it is the request that is wrong.
         """
         try:
             async with self._open_session().post(
-                self._url.base + _PATH,
+                self._url.base + self._path,
                 data=request,
                 headers=self._headers | {"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(),
             ) as answer:
                 text = await _read(answer)
                 if answer.status != 200 or _state_of(text) != "ready":
-                    raise ActivationError(
-                        f"the upstream's own init answered {answer.status}: {text}"
-                    )
+                    said = f"the upstream's own init answered {answer.status}: {text}"
+                    if 400 <= answer.status < 500:
+                        raise RefusedInitError(said, f"{answer.status}{_complained_of(text)}")
+                    raise ActivationError(said)
         except (aiohttp.ClientError, OSError) as error:
             cause = cause_of(error) if isinstance(error, OSError) else "no HTTP answer"
             raise ActivationError(f"cannot reach the upstream's own init: {cause}") from None
+
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str]
+    ) -> tuple[int, Mapping[str, str], str]:
+        """Status, headers and text of the upstream's answer. Raises `ActivationError`."""
+        try:
+            async with self._open_session().request(
+                method, self._url.base + path, headers=headers, allow_redirects=False
+            ) as answer:
+                return answer.status, answer.headers, await _read(answer)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            what = type(error).__name__  # its text may quote the headers
+            raise ActivationError(f"cannot ask the upstream for {path}: {what}") from None
 
     async def close(self) -> None:
         if self._session is not None:
@@ -97,6 +124,16 @@ async def _read(answer: aiohttp.ClientResponse) -> str:
 
 def _nobody_listens(error: Exception) -> bool:
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in _NOBODY
+
+
+def _complained_of(text: str) -> str:
+    """The fields that a refusal in FastAPI's form names, to be put after its status."""
+    try:
+        faults = json.loads(text)["detail"]
+        names = [".".join(str(part) for part in fault["loc"][1:]) for fault in faults]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return ""
+    return f": {', '.join(names)}" if names else ""
 
 
 def _state_of(text: str) -> str | None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from proxy.lifecycle.plan import Plan
 
-StartKind = Literal["cold", "warm"]
+StartKind = Literal["cold", "warm", "native"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Exit:
 
 @dataclass(frozen=True)
 class Started:
-    """A running upstream. `why` says what a cold start was chosen for; None when warm.
+    """A running upstream. `why` says what it could not be better for; None when it could not.
 
+    `kind` is how it had waited: not at all, with its modules imported, or in a mode of its own.
     `pid` is 0 where the upstream is known by its address alone.
     """
 
@@ -54,12 +55,20 @@ class Starter(Protocol):
     `lost` is done, with the reason, as soon as what starts it was lost once.
     `warmed` is done when it is as warm as it will be; its result says why it stays cold, or None.
     `found` is an upstream that runs already, known after `open`.
+    `unready` says what an init would have to wait for, though the warming is over, or None.
+    `waits`: there is an upstream that may be asked before an init for what it leaves open.
     """
 
     found: Found | None
 
     lost: asyncio.Future[str]
     warmed: asyncio.Future[str | None]
+
+    @property
+    def unready(self) -> str | None: ...
+
+    @property
+    def waits(self) -> bool: ...
 
     async def open(self) -> None:
         """Get ready to start (and begin to warm). Raises `ActivationError`."""

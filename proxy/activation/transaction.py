@@ -92,6 +92,11 @@ class Activator:
         started = self.progress.started
         return started is not None and not started.exited.done()
 
+    @property
+    def unready(self) -> str | None:
+        """What an init that came now would have to wait for, or None."""
+        return self._starter.unready
+
     def admit(self) -> None:
         """Raise unless an init request would be accepted now: `StateError`, `DrainingError`."""
         state = self._lifecycle.state

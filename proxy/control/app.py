@@ -31,7 +31,7 @@ from proxy.lifecycle.contract import InitStatus, parse_init_request
 from proxy.lifecycle.state import Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from proxy.control.watch import Watch
     from proxy.lifecycle.contract import InitRequest
@@ -54,6 +54,9 @@ class Activation(Protocol):
     @property
     def alive(self) -> bool: ...
 
+    @property
+    def unready(self) -> str | None: ...
+
     def admit(self) -> None: ...
 
     async def activate(self, plan: Plan) -> None: ...
@@ -65,8 +68,9 @@ class ControlPlane:
     """Answers from the life cycle's state; the only writer is `POST /api/init`.
 
     `key` is the bootstrap secret, None when init needs none, and a blank one refuses everybody.
-    `plan` makes a plan of a request (raises `InvalidFieldError`); `probe` tells why the upstream
-    is not ready, None when it is; `leaving` whether the proxy was told to end, draining or not yet.
+    `alive_paths` are answered as `/health` is. `plan` makes a plan of a request (raises
+    `InvalidFieldError`); `probe` tells why the upstream is not ready, None when it is; `leaving`
+    whether the proxy was told to end, draining or not yet.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class ControlPlane:
         watch: Watch,
         activation: Activation,
         deferred: bool,
+        alive_paths: Iterable[str],
         key: str | None,
         plan: Callable[[InitRequest], Plan],
         probe: Callable[[], Awaitable[str | None]],
@@ -85,6 +90,7 @@ class ControlPlane:
         self._watch = watch
         self._activation = activation
         self._deferred = deferred
+        self._alive_paths = tuple(alive_paths)
         self._key = key
         self._plan = plan
         self._probe = probe
@@ -99,7 +105,8 @@ class ControlPlane:
         get = functools.partial(web.get, expect_handler=_expect)
         post = functools.partial(web.post, expect_handler=_expect)
         rest = functools.partial(web.route, "*", expect_handler=_expect)
-        app.add_routes([get("/health", self.health), rest("/health", _other_method)])
+        for path in ("/health", *self._alive_paths):
+            app.add_routes([get(path, self.health), rest(path, _other_method)])
         app.add_routes([get("/ready", self.ready), rest("/ready", _other_method)])
         if self._deferred:
             app.add_routes([get("/api/init", self.status), post("/api/init", self.initialize)])
@@ -120,13 +127,15 @@ class ControlPlane:
         if state is State.DRAINING or self._leaving():
             return "shutting down"
         if state is State.WARMING:
-            return "warming up"
+            return self._activation.unready or "warming up"
         if state is State.READY:
             return await self._probe()
         if self._lifecycle.restarting:
             return "the upstream is started again"
         # A dormant pod is Ready: pool controllers replace members that are not. Without a
         # deferred init there is nothing to be claimed, and not started is not ready.
+        if state is State.DORMANT and self._deferred:
+            return self._activation.unready
         return None if self._deferred else "starting"
 
     async def status(self, request: web.Request) -> web.StreamResponse:

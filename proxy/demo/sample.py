@@ -41,5 +41,6 @@ def sample_settings_overrides(run_dir: str | None = None) -> dict[str, Any]:
             "command": [sys.executable, "-m", "proxy.demo.agent", "--unix", socket],
             "env": import_path(),
             "run_dir": directory,
+            "dormancy": "cold",  # it has no dormant mode and is up in a moment
         },
     }

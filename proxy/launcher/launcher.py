@@ -39,6 +39,7 @@ class Launcher:
             "hasten": self._hasten,
             "record": self._record,
             "start": self._start,
+            "given": self._given,
             "stop": self._stop,
             "renew": self._renew,
         }
@@ -47,6 +48,7 @@ class Launcher:
         self._upstream = Upstream(loop, children, self._session)
         self._children = children
         self._warmth: Warmth | None = None
+        self._names: list[str] = []  # of the variables that the upstream was started with
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.on_signal(number, self._end)
 
@@ -107,7 +109,7 @@ class Launcher:
             text = str(error)
         except Exception as error:  # noqa: BLE001  the controller is told, the launcher lives on
             text = "internal error %s in %s" % (type(error).__name__, _place(error))
-        if not text.startswith("cannot "):
+        if not text.startswith("cannot ") and op != "given":
             known = isinstance(op, str) and op in self._operations
             text = "cannot %s: %s" % (op if known else "serve a command", text)
         return {"id": number if _is_number(number) else None, "ok": False, "error": text}
@@ -153,7 +155,27 @@ class Launcher:
         spec = Spec(message)
         if self._warmth is not None:
             self._warmth.busy({key: message[key] for key in message if key != "id"})
-        return self._upstream.start(spec)
+        answer = self._upstream.start(spec)
+        self._names = spec.names(os.environb)
+        return answer
+
+    def _given(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The running upstream is about to get by an init of its own what this start would give it.
+
+        Raises `LaunchError` where an environment that is changed from within is not the same.
+        """
+        from .audit.policy import always_cold  # noqa: PLC0415  as for `Warmth`
+
+        spec = Spec(message)
+        for name in sorted(spec.env):
+            if always_cold(name):
+                raise LaunchError("%s acts before Python code runs" % name)
+        left = [name for name in self._names if name not in spec.env and spec.removes(name)]
+        if left:
+            raise LaunchError("%s would have to be removed from its environment" % left[0])
+        if self._upstream.pid is None:
+            raise LaunchError("cannot give: nothing is running")
+        return {"pid": self._upstream.pid}
 
     def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
         self._upstream.stop(self._shortest(grace(message, self._grace)))

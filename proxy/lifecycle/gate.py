@@ -37,15 +37,16 @@ def decide(
     target: bytes,
     open_paths: frozenset[bytes] = frozenset(),
     *,
+    own_paths: frozenset[bytes] = CONTROL_PATHS,
     hold: bool = False,
 ) -> Verdict:
     """Judge one request by its raw target (`/path?query`, as on the request line).
 
-    `open_paths` are raw paths that are relayed in every state but draining. With `hold`,
-    what comes while an upstream is on its way waits for it.
+    `open_paths` are raw paths that are relayed in every state but draining, `own_paths` are
+    answered by the proxy. With `hold`, what comes while an upstream is on its way waits for it.
     """
     path = target.partition(b"?")[0]
-    if path in CONTROL_PATHS:
+    if path in own_paths:
         return Verdict.CONTROL
     if state is _DRAINING:
         return Verdict.CLOSE

@@ -12,6 +12,7 @@ follows from the session keys. `unset` removes what would override a delivered f
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import InvalidFieldError
+from proxy.lifecycle.contract import InitRequest
 from proxy.lifecycle.jsontext import dotted, walk
 from proxy.lifecycle.mapping import (
     PlannedFile,
@@ -28,13 +30,13 @@ from proxy.lifecycle.mapping import (
     spoken_for,
     variables,
 )
+from proxy.lifecycle.native import passed_on
 from proxy.lifecycle.specs import misspecified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from proxy.lifecycle.contract import InitRequest
-    from proxy.settings import MappingSettings, UpstreamSettings
+    from proxy.settings import MappingSettings, NativeSettings, UpstreamSettings
 
 __all__ = ["Plan", "PlannedFile", "build_plan"]
 
@@ -72,6 +74,8 @@ class Plan:
     secrets: frozenset[str]
     session_keys: tuple[str, ...] = ()  # what the gate may be told to ask for
     request: bytes = b""  # the init request as it is passed on, when it is
+    fresh: str | None = None  # why it cannot be passed on to an upstream that has an init
+    key: str = ""  # of that init, in the plan of a dormant upstream
 
     def __repr__(self) -> str:
         files = [file.path for file in self.files]
@@ -122,6 +126,11 @@ def build_plan(
     if too_long:
         raise _refusal(too_long)
     env = {**environment, **mapped, **named_files}
+    own, fresh = b"", None
+    if upstream.native is not None:
+        own, fresh = passed_on(
+            *(upstream, upstream.native), delivered=delivered, environment=environment, env=env
+        )
     return Plan(
         argv=tuple(upstream.command),
         cwd=upstream.cwd,
@@ -133,7 +142,18 @@ def build_plan(
         run_dir=run_dir,
         secrets=secrets,
         session_keys=session_keys,
+        request=own,
+        fresh=fresh,
     )
+
+
+def dormant_plan(
+    upstream: UpstreamSettings, native: NativeSettings, key: str, *, run_dir: str
+) -> Plan:
+    """How the upstream is started in its own dormant mode, with `key` for its own init."""
+    plan = build_plan(upstream, InitRequest(), run_dir=run_dir)
+    env = plan.env | native.switch | {native.key_env: key}
+    return dataclasses.replace(plan, env=env, secrets=frozenset({key}), key=key)
 
 
 def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:

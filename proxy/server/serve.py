@@ -11,15 +11,11 @@ import gc
 import logging
 import os
 import platform
-import tempfile
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from proxy import __version__
-from proxy.activation.readiness.probe import Probe
 from proxy.activation.transaction import Activator
 from proxy.control.app import ControlPlane
 from proxy.control.inlet import Inlet
@@ -38,7 +34,7 @@ from proxy.server.admin import open_admin
 from proxy.server.closing import LAST_BYTES, Closing
 from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
-from proxy.server.starters import make_starter
+from proxy.server.starters import make_probe, make_starter, private_run_dir
 from proxy.server.stopping import Stopping
 from proxy.server.warming import Warming
 
@@ -71,35 +67,38 @@ class Server:
 
     def __init__(self, settings: Settings, log: Log) -> None:
         upstream = settings.upstream
+        mapping = upstream.fields_and_files
+        native = upstream.native if settings.deferred_init else None
         self._settings = settings
         self._log = log
-        self._run_dir = upstream.run_dir or _private_run_dir()
+        self._run_dir = upstream.run_dir or private_run_dir()
         key = settings.init.key
         keys = (key, upstream.forward.key)
         self._own_secrets = frozenset(each.get_secret_value() for each in keys if each is not None)
+        self._delivered: frozenset[str] = frozenset()
+        self._key: frozenset[str] = frozenset()  # of the upstream's own init
         log.mask = Redactor(self._own_secrets)
         self._stopping = Stopping(asyncio.get_running_loop())
         # From the inside out: the state first, because everybody reads it ...
-        self._lifecycle = Lifecycle(State.WARMING if upstream.warms else State.DORMANT, self._facts)
+        warms = upstream.warms or native is not None
+        self._lifecycle = Lifecycle(State.WARMING if warms else State.DORMANT, self._facts)
         self._warming = Warming(self._lifecycle)
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
         self._upstream_log = UpstreamLog()
+        self._probe = make_probe(upstream)
         self._starter = make_starter(
             upstream,
+            native,
+            run_dir=self._run_dir,
+            passes=self._probe.check,
+            ending=lambda: self._lifecycle.state is State.DRAINING,
+            on_key=self._keyed,
             on_output=self._upstream_log,
             on_warming=self._warming.progressed,
             on_leaving=self._stopping.pod_ends,
         )
         self._warming.follow(self._starter)
-        self._probe = Probe(
-            base=upstream.url.base,
-            socket_path=upstream.url.socket_path,
-            path=upstream.ready.path,
-            statuses=upstream.ready.statuses,
-            interval=upstream.ready.interval,
-            timeout=upstream.ready.timeout,
-        )
         self._activator = Activator(
             lifecycle=self._lifecycle,
             starter=self._starter,
@@ -119,6 +118,7 @@ class Server:
                 watch=self._watch,
                 activation=self._activator,
                 deferred=settings.deferred_init,
+                alive_paths=mapping.alive_paths,
                 key=key.get_secret_value() if key is not None else None,
                 plan=self._plan,
                 probe=self._probe.check,
@@ -131,9 +131,12 @@ class Server:
         )
         # ... and last the relay, which is the only one to face the network.
         self._doorkeeper = doorkeeper = Doorkeeper(
-            settings.gate, self._lifecycle, deferred=settings.deferred_init
+            *(settings.gate, mapping, self._lifecycle),
+            deferred=settings.deferred_init,
+            waits=lambda: self._starter.waits,
         )
         self._tally = Tally()
+        access = settings.log.access
         shared = Shared(
             gate=doorkeeper.gate,
             dial=upstream.url.address,
@@ -145,7 +148,7 @@ class Server:
             admits=doorkeeper.admits if doorkeeper.enforces else None,
             strip_session_keys=settings.gate.strip_session_keys,
             tally=self._tally if settings.listen.admin is not None else None,
-            access=_access_log(settings.log.access),
+            access=None if access == "off" else AccessLog(errors_only=access == "errors"),
         )
         self._relay = Relay(shared)
         # After the doorkeeper, whom it asks again about the requests that are held.
@@ -257,9 +260,17 @@ class Server:
             keys_at_gate=self._doorkeeper.enforces,
         )
 
+    def _keyed(self, key: str) -> None:
+        self._key = frozenset({key})
+        self._mask()
+
     def _planned(self, plan: Plan) -> None:
         self._doorkeeper.given(plan.session_keys)
-        self._log.mask = mask = Redactor(plan.secrets | self._own_secrets)
+        self._delivered = plan.secrets
+        self._mask()
+
+    def _mask(self) -> None:
+        self._log.mask = mask = Redactor(self._delivered | self._key | self._own_secrets)
         self._upstream_log.arm(mask)
 
     def _facts(self) -> dict[str, object]:
@@ -278,12 +289,3 @@ class Server:
     def _exit_code(self) -> int | None:
         last = self._activator.progress.last_exit
         return last.code if last is not None else None
-
-
-def _access_log(wanted: str) -> AccessLog | None:
-    return None if wanted == "off" else AccessLog(errors_only=wanted == "errors")
-
-
-def _private_run_dir() -> str:
-    """A name nobody can guess or have made before; the launcher makes the directory."""
-    return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")

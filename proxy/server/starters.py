@@ -8,35 +8,45 @@ dormant mode of its own, by an `OwnInit`.
 from __future__ import annotations
 
 import os
+import tempfile
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.activation.launched.own.orphans import end_orphans
 from proxy.activation.launched.own.place import OwnPlace
 from proxy.activation.launched.starter import LaunchedStarter
+from proxy.activation.readiness.probe import Probe
 from proxy.errors import ActivationError
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.session.spec import FileSpec
 from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from proxy.activation.launched.session import Place
     from proxy.activation.starter import Starter
     from proxy.lifecycle.plan import PlannedFile
-    from proxy.settings import UpstreamSettings
+    from proxy.settings import NativeSettings, UpstreamSettings
 
 
 def make_starter(
     upstream: UpstreamSettings,
+    native: NativeSettings | None,
     *,
+    run_dir: str,
+    passes: Callable[[], Awaitable[str | None]],
+    ending: Callable[[], bool],
+    on_key: Callable[[str], None],
     on_output: Callable[[str, str, bool], None],
     on_warming: Callable[[int, int], None],
     on_leaving: Callable[[], None],
 ) -> Starter:
     """The starter for `upstream`. Only what is asked for is imported.
 
-    `on_leaving` is called when the upstream's own container was told to end.
+    `native` is the dormant mode of its own that is to be tried; what that needs is told in
+    `NativeStarter`. `on_leaving` is called when the upstream's own container was told to end.
     """
     if upstream.activation == "signal":
         from proxy.activation.signalled.delivery import Delivery  # noqa: PLC0415
@@ -50,12 +60,32 @@ def make_starter(
         key = upstream.forward.key
         own = OwnInit(upstream.url, key.get_secret_value() if key is not None else None)
         return ForwardStarter(own)
-    return LaunchedStarter(
+    launched = LaunchedStarter(
         upstream,
         _place(upstream),
         on_output=on_output,
         on_warming=on_warming,
         on_leaving=on_leaving,
+        # A recording needs the upstream's address for itself.
+        put_off=native is not None and upstream.preload.modules == "auto",
+    )
+    if native is None:
+        return launched
+    from proxy.activation.native.starter import NativeStarter  # noqa: PLC0415
+
+    return NativeStarter(
+        upstream, native, launched, run_dir=run_dir, on_key=on_key, passes=passes, ending=ending
+    )
+
+
+def make_probe(upstream: UpstreamSettings) -> Probe:
+    return Probe(
+        base=upstream.url.base,
+        socket_path=upstream.url.socket_path,
+        path=upstream.ready.path,
+        statuses=upstream.ready.statuses,
+        interval=upstream.ready.interval,
+        timeout=upstream.ready.timeout,
     )
 
 
@@ -92,3 +122,8 @@ class SharedFiles:
             self._files.recover(run_dir)
         except LaunchError as error:
             raise ActivationError(str(error)) from None
+
+
+def private_run_dir() -> str:
+    """A name nobody can guess or have made before; the launcher makes the directory."""
+    return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")

@@ -1,7 +1,12 @@
 """Settings: one typed tree from YAML file, environment and command line."""
 
 from proxy.settings.addresses import ServerUrl, TcpAddress, UnixAddress
-from proxy.settings.mapping import FieldMapping, FileMapping, MappingSettings
+from proxy.settings.mapping import (
+    FieldMapping,
+    FileMapping,
+    MappingSettings,
+    NativeSettings,
+)
 from proxy.settings.reading.load import load_settings
 from proxy.settings.tree import (
     DrainSettings,
@@ -29,6 +34,7 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "MappingSettings",
+    "NativeSettings",
     "PreloadSettings",
     "ReadySettings",
     "RestartSettings",

@@ -6,11 +6,11 @@ accepted; `env` (plain variables) always is.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from proxy.settings.values import EnvName, Mode, Text  # noqa: TC001  pydantic
+from proxy.settings.values import EnvName, Mode, RequestPath, Text  # noqa: TC001  pydantic
 
 FieldKind = Literal["text", "texts", "objects", "variables"]
 
@@ -116,6 +116,41 @@ class FileMapping(Model):
     )
 
 
+class NativeSettings(Model):
+    """A dormant mode of the server's own, with an init that takes the fields of ours."""
+
+    switch: Annotated[dict[EnvName, Text], Field(min_length=1)] = Field(
+        description="Variables with which the server starts dormant."
+    )
+    key_env: EnvName = Field(
+        description="Variable that takes the key of its init (header X-Init-API-Key). When a field "
+        "goes into the same variable, an init must say what that is to be."
+    )
+    path: RequestPath = Field(
+        default="/api/init",
+        description="Where it says its `state` (GET) and takes its init (POST).",
+    )
+    at_boot: tuple[EnvName, ...] = Field(
+        default=(),
+        description="Variables that it reads before its init: one that delivers them needs a fresh "
+        "start. Patterns with * and ? are allowed.",
+    )
+    guarded: RequestPath | None = Field(
+        default=None,
+        description="A path that wants a session key, and tells allowed origins: asked after an "
+        "init, to see that session_api_keys and allow_cors_origins are in force.",
+    )
+    token: dict[RequestPath, Text] = Field(
+        default_factory=dict,
+        description="Paths whose answer has the first session key after this text, if it has the "
+        "text: asked as `guarded` is.",
+    )
+    open_paths: tuple[RequestPath, ...] = Field(
+        default=(),
+        description="Exact raw paths that everybody may GET from the dormant server.",
+    )
+
+
 class MappingSettings(Model):
     """Fields and files by name; both empty: only `env` is accepted."""
 
@@ -124,4 +159,14 @@ class MappingSettings(Model):
     )
     files: dict[str, FileMapping] = Field(
         default_factory=dict, description="Files to write, by an id of your choice."
+    )
+    alive_paths: tuple[RequestPath, ...] = Field(
+        default=(),
+        description="Exact raw paths that are answered as /health is, in every state: what the "
+        "server's own clients poll before they post an init.",
+    )
+    native: NativeSettings | None = Field(
+        default=None,
+        title="Native",
+        description="The server's own dormant mode, for `upstream.dormancy`; null: it has none.",
     )

@@ -15,7 +15,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.settings.mapping import FieldMapping, FileMapping, MappingSettings
+from proxy.settings.mapping import (
+    FieldMapping,
+    FileMapping,
+    MappingSettings,
+    NativeSettings,
+)
 
 _FILE: Final = "config"
 
@@ -66,4 +71,20 @@ OPENHANDS: Final = MappingSettings(
             base_file="${OPENHANDS_AGENT_SERVER_CONFIG_PATH:-workspace/openhands_agent_server_config.json}",
         )
     },
+    alive_paths=("/alive",),
+    # Since 1.29.0 (`agent_server/init_router.py`). What it answers while dormant is what it leaves
+    # open itself, less what is ours.
+    native=NativeSettings(
+        switch={"OH_DEFERRED_INIT": "true"},
+        key_env="OH_SECRET_KEY",
+        # Its configuration, and what its packages read at their import and nowhere else.
+        at_boot=(
+            *("OH_*", "SESSION_API_KEY", "OPENHANDS_*", "LOG_*", "DEBUG", "DEBUG_LLM", "CI"),
+            *("GITHUB_ACTIONS", "EXTENSIONS_REF", "ACP_*", "LITELLM_*", "TMUX_TMPDIR"),
+            *("HOME", "PATH", "TMPDIR", "XDG_*", "PLAYWRIGHT_BROWSERS_PATH", "BROWSER_USE_*"),
+        ),
+        guarded="/api/conversations/count",
+        token={"/api/vscode/url": "tkn="},
+        open_paths=("/server_info", "/", "/docs", "/redoc", "/openapi.json"),
+    ),
 )

@@ -14,7 +14,7 @@ from proxy.settings.activation import (
     SignalSettings,
 )
 from proxy.settings.addresses import ServerUrl, TcpAddress
-from proxy.settings.mapping import MappingSettings, Model
+from proxy.settings.mapping import MappingSettings, Model, NativeSettings
 from proxy.settings.profiles import OPENHANDS
 from proxy.settings.values import (
     AbsolutePath,
@@ -80,7 +80,8 @@ class PreloadSettings(Model):
     )
     timeout: Seconds = Field(
         default=60.0,
-        description="Seconds the preload may take; after that the upstream is started cold.",
+        description="Seconds the preload may take; after that the upstream is started cold. Also "
+        "what a server has to come up in a dormant mode of its own.",
     )
 
     @property
@@ -152,6 +153,11 @@ class UpstreamSettings(Model):
         description="For `on_exit: restart`: when the proxy ends because the upstream does not "
         "stay up, a restart that fails counting as a death.",
     )
+    dormancy: Literal["auto", "native", "preload", "cold"] = Field(
+        default="auto",
+        description="How the upstream waits for an init: native, in a dormant mode of its own; "
+        "preload, with its modules imported; cold, not at all; auto, as well as it can.",
+    )
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."
     )
@@ -169,6 +175,12 @@ class UpstreamSettings(Model):
     def warms(self) -> bool:
         """Whether a pod can be claimed only some time after its start."""
         return self.preload.enabled or self.activation in {"launcher", "forward"}
+
+    @property
+    def native(self) -> NativeSettings | None:
+        """The dormant mode of its own that is to be tried; None when none is."""
+        wanted = self.dormancy in {"auto", "native"} and self.activation in {"spawn", "launcher"}
+        return self.fields_and_files.native if wanted else None
 
     @property
     def fields_and_files(self) -> MappingSettings:

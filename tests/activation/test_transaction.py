@@ -37,6 +37,8 @@ class Upstreams:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.found: Found | None = None
+        self.unready: str | None = None
+        self.waits = False
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
         self.warmed.set_result(None)

@@ -24,7 +24,7 @@ def command_fields(upstream: UpstreamSettings) -> dict[str, Any]:
 def start_fields(plan: Plan) -> dict[str, Any]:
     """A whole start. It holds everything that was delivered: never log it.
 
-    With what to mask, and the keys, for a proxy that takes over (`started_plan`).
+    With what else a proxy that takes over must know of the plan (`started_plan`).
     """
     files = [
         {
@@ -42,6 +42,9 @@ def start_fields(plan: Plan) -> dict[str, Any]:
         "run_dir": plan.run_dir,
         "secrets": sorted(plan.secrets),
         "session_keys": list(plan.session_keys),
+        "request": plan.request.decode(),
+        "fresh": plan.fresh,
+        "key": plan.key,
     }
 
 
@@ -64,6 +67,9 @@ def started_plan(fields: dict[str, Any]) -> Plan:
         run_dir=fields["run_dir"],
         secrets=frozenset(fields["secrets"]),
         session_keys=tuple(fields.get("session_keys", ())),
+        request=fields.get("request", "").encode(),
+        fresh=fields.get("fresh"),
+        key=fields.get("key", ""),
     )
 
 

@@ -23,16 +23,18 @@ from proxy.activation.tasks import cancel
 from proxy.errors import LauncherError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from proxy.activation.launched.link import Launcher
     from proxy.activation.launched.session import Place
     from proxy.lifecycle.plan import Plan
     from proxy.settings import UpstreamSettings
 
+    Call = Callable[..., Awaitable[object]]
+
 logger = logging.getLogger(__name__)
 
-_NOTHING_PRELOADED: Final = "nothing is preloaded"
+NOTHING_PRELOADED: Final = "nothing is preloaded"
 
 
 class LaunchedStarter:
@@ -40,7 +42,8 @@ class LaunchedStarter:
 
     `on_output(stream, line, more)` gets every line of the upstream's, unmasked, a very long one in
     pieces (`more` is true for all but the last); `on_warming(done, total)` the progress of a
-    preload; `on_leaving` hears that the launcher's container was told to end.
+    preload; `on_leaving` hears that the launcher's container was told to end. With `put_off`
+    nothing is preloaded until `preload`.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class LaunchedStarter:
         on_output: Callable[[str, str, bool], None],
         on_warming: Callable[[int, int], None] | None = None,
         on_leaving: Callable[[], None] | None = None,
+        put_off: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._upstream = upstream
         self._on_output = on_output
         self._on_warming = on_warming
         self._on_leaving = on_leaving
+        self._put_off = put_off
         self._runs = Runs()
         self._session = Session(
             place, self._runs, on_event=self._event, prepare=self._prepare, on_lost=self._lose
@@ -66,7 +71,11 @@ class LaunchedStarter:
         self._keeps_files = not place.returns
         self._used_since: float | None = None  # when the first user's code may have run
         self.owned_pids = place.owned_pids
+        self.is_warm = False
+        self._judged: tuple[str | None, ...] = ()  # the last word on the warmth, if there was one
         self.found: Found | None = None
+        self.unready: str | None = None
+        self.waits = False
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 
@@ -83,15 +92,35 @@ class LaunchedStarter:
         A cancelled start may yet succeed; `stop` ends what it began.
         """
         await self._session.open()
-        if self._upstream.preload.modules == "auto":
+        if self._upstream.preload.modules == "auto" and not self._put_off:
             await vacate(self._upstream.url, self._end_recording)
         await ensure_vacant(self._upstream.url)
         self._runs.begin(plan)
-        if self._used_since is None and self._keeps_files:
+        if self._used_since is None and self._keeps_files and not plan.key:
             self._used_since = time.time()
         answer = await self._session.call("start", **start_fields(plan))
         pid, kind, why = answer["pid"], answer["kind"], answer["why"]
         return Started(pid=pid, kind=kind, why=why, exited=self._runs.exited(pid))
+
+    async def given(self, plan: Plan) -> None:
+        """The running upstream is about to be given `plan` by an init of its own.
+
+        Raises `LauncherError` with the reason why that would not be what a start is.
+        """
+        await self._session.call("given", **start_fields(plan))
+
+    async def preload(self) -> None:
+        """Begin to preload, where that was put off. Raises `LauncherError`."""
+        if self._put_off:
+            self._put_off = False
+            await self._session.open()
+            await self._tell_what_to_prepare(self._session.call)
+
+    def disown(self) -> None:
+        """What was found is not to be taken over."""
+        self.found = None
+        for why_not in self._judged:
+            self._warm(why_not)
 
     async def _end_recording(self) -> None:
         """A launcher that has been replaced records anew, with an upstream at the same address."""
@@ -134,14 +163,17 @@ class LaunchedStarter:
     async def _prepare(self, launcher: Launcher) -> None:
         if launcher.running is not None:
             self._find(*launcher.running)
+        await self._tell_what_to_prepare(launcher.link.call)
+
+    async def _tell_what_to_prepare(self, call: Call) -> None:
         upstream = self._upstream
-        preload = preload_message(upstream)
+        preload = None if self._put_off else preload_message(upstream)
         if preload is not None:
             preload["used_since"] = self._used_since
         fields = command_fields(upstream) | {"grace": upstream.stop_grace, "preload": preload}
-        await launcher.link.call("prepare", **fields)
+        await call("prepare", **fields)
         if preload is None:
-            self._warm(_NOTHING_PRELOADED)
+            self._warm(NOTHING_PRELOADED)
 
     def _find(self, pid: int, plan: Plan) -> None:
         exited = self._runs.exited(pid)
@@ -152,6 +184,7 @@ class LaunchedStarter:
         logger.error("launcher lost", extra={"reason": reason})
         exit_ = Exit(code=128 + signal.SIGKILL, reason=f"was killed because {reason}")
         self._runs.lose(exit_)
+        self.is_warm = False
         self._warm(reason)
         if not self.lost.done():
             self.lost.set_result(reason)
@@ -169,8 +202,10 @@ class LaunchedStarter:
                     "fork server is warm",
                     extra={name: message[name] for name in ("modules", "seconds", "notes")},
                 )
+                self.is_warm = True
                 self._warm(None)
             case "cold":
+                self.is_warm = False
                 logger.error("starts will be cold", extra={"reason": message["why"]})
                 self._warm(message["why"])
             case "recording":
@@ -180,5 +215,6 @@ class LaunchedStarter:
 
     def _warm(self, why_not: str | None) -> None:
         # Until a running one was taken over (or given up), nobody may be told to go ahead.
-        if self.found is None and not self.warmed.done():
+        self._judged = (why_not,)
+        if self.found is None and not self._put_off and not self.warmed.done():
             self.warmed.set_result(why_not)

@@ -45,6 +45,8 @@ class SignalStarter:
         self._held: Held | None = None
         self._hurry = asyncio.Event()
         self.found: Found | None = None
+        self.unready: str | None = None
+        self.waits = False
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 

@@ -177,7 +177,7 @@ class Door:
     def _answered(self, message: dict[str, Any]) -> None:
         number = message.get("id")
         peer, outer, asked = self._asked.pop(number, (None, None, {})) if number else (None,) * 3
-        if asked and message.get("ok") and asked.get("op") == "start":
+        if asked and message.get("ok") and asked.get("op") in ("start", "given"):
             self._pid = message["pid"]
             hidden = ("id", "op", "version")
             self._start = {key: value for key, value in asked.items() if key not in hidden}

@@ -68,6 +68,14 @@ class Spec(Base):
         result.update({raw(name): raw(value) for name, value in self.env.items()})
         return result
 
+    def names(self, inherited: Mapping[bytes, bytes]) -> list[str]:
+        """Those of `environment`, in order."""
+        return sorted(n.decode("utf-8", "surrogateescape") for n in self.environment(inherited))
+
+    def removes(self, name: str) -> bool:
+        """Whether `environment` has no inherited `name`."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.unset)
+
     def located_files(self, inherited: Mapping[bytes, bytes]) -> list[FileSpec]:
         """The files, with `${NAME}` and `${NAME:-default}` in `base_file` replaced.
 

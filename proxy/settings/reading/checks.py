@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.settings.addresses import TcpAddress
+from proxy.settings.mapping import MappingSettings
 from proxy.settings.reading.faults import Fault
-from proxy.settings.reading.mapcheck import check_mapping
+from proxy.settings.reading.mapcheck import OWN_PATHS, check_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.settings.tree import Settings
     from proxy.settings.upstream import UpstreamSettings
-
-# The gate decides about these before it looks at open_paths (lifecycle/gate.py).
-_OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
 
 # What only whoever starts the upstream could heed.
 _STARTING: Final = ("command", "cwd")
@@ -31,6 +29,7 @@ def check(settings: Settings) -> Iterator[Fault]:
     yield from _listen(settings)
     yield from _upstream(settings)
     yield from _activation(settings.upstream)
+    yield from _dormancy(settings)
     yield from _gate(settings)
     yield from check_mapping(settings.upstream.mapping)
 
@@ -83,7 +82,7 @@ def _upstream(settings: Settings) -> Iterator[Fault]:
             "the upstream needs a port or socket of its own",
             about=(("listen", "address"), ("upstream", "url")),
         )
-    if upstream.profile != "none" and (upstream.mapping.fields or upstream.mapping.files):
+    if upstream.profile != "none" and upstream.mapping != MappingSettings():
         yield Fault(
             ("upstream", "mapping"),
             f"has no effect with upstream.profile: {upstream.profile}",
@@ -145,6 +144,39 @@ def _activation(upstream: UpstreamSettings) -> Iterator[Fault]:
         yield from _signal(upstream)
 
 
+def _dormancy(settings: Settings) -> Iterator[Fault]:
+    upstream = settings.upstream
+    wanted = upstream.dormancy
+    here, about = ("upstream", "dormancy"), (("upstream", "dormancy"),)
+    if wanted in {"native", "preload"} and upstream.activation in {"signal", "forward"}:
+        yield Fault(
+            here,
+            f"cannot be {wanted} with upstream.activation: {upstream.activation}",
+            "the upstream is started by somebody else",
+            about=(("upstream", "activation"),),
+        )
+    elif wanted == "native" and upstream.fields_and_files.native is None:
+        yield Fault(
+            here,
+            "cannot be native: nothing tells how the upstream is started dormant",
+            "describe it under upstream.mapping.native",
+            about=(("upstream", "profile"), ("upstream", "mapping")),
+        )
+    elif wanted == "native" and not settings.deferred_init:
+        yield Fault(
+            here,
+            "cannot be native without deferred_init: the upstream is started at once",
+            about=(("deferred_init",),),
+        )
+    if wanted == "preload" and not upstream.preload.enabled:
+        hint = "set upstream.preload.modules (auto: recorded at the start)"
+        yield Fault(here, "cannot be preload: nothing is to be preloaded", hint, about=about)
+    if wanted == "cold" and upstream.preload.enabled:
+        yield Fault(
+            ("upstream", "preload"), "has no effect with upstream.dormancy: cold", about=about
+        )
+
+
 def _signal(upstream: UpstreamSettings) -> Iterator[Fault]:
     about = (("upstream", "activation"), ("upstream", "signal"))
     if upstream.run_dir is None:
@@ -183,7 +215,7 @@ def _gate(settings: Settings) -> Iterator[Fault]:
             about=(("deferred_init",),),
         )
     for index, path in enumerate(settings.gate.open_paths):
-        if path in _OWN_PATHS:
+        if path in OWN_PATHS:
             yield Fault(
                 ("gate", "open_paths", index), f"{path} is answered by the proxy in every state"
             )

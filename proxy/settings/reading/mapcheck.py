@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     )
     from proxy.settings.reading.faults import Path
 
+# The gate decides about these before any others (lifecycle/gate.py).
+OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
+
 _HERE: Final = ("upstream", "mapping")
 _FLAT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FROM_VARIABLE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:-[^{}]*\}")
@@ -45,7 +48,21 @@ def check_mapping(mapping: MappingSettings) -> Iterator[Fault]:
     for name, file in mapping.files.items():
         for fault in _file((*files, name), file):
             yield dataclasses.replace(fault, about=((*files, name),))
+    yield from _paths(mapping)
     yield from _twice(mapping)
+
+
+def _paths(mapping: MappingSettings) -> Iterator[Fault]:
+    """Raw paths that the gate compares: one that is ours already, or can never be met."""
+    named: list[tuple[Path, tuple[str, ...]]] = [((*_HERE, "alive_paths"), mapping.alive_paths)]
+    if mapping.native is not None:
+        named.append(((*_HERE, "native", "open_paths"), mapping.native.open_paths))
+    for where, paths in named:
+        for index, path in enumerate(paths):
+            if path in OWN_PATHS:
+                yield Fault((*where, index), f"{path} is answered by the proxy in every state")
+            elif "?" in path:
+                yield Fault((*where, index), "must be a path without a query")
 
 
 def _mapped(
@@ -181,6 +198,8 @@ def _names(mapping: MappingSettings) -> Iterator[tuple[Path, str, bool]]:
     for name, file in mapping.files.items():
         if file.env is not None:
             yield (*_HERE, "files", name, "env"), file.env, False
+    for variable in mapping.native.switch if mapping.native is not None else ():
+        yield (*_HERE, "native", "switch", variable), variable, False
 
 
 def _covers(name: str, other: str, *, indexed: bool) -> bool:
