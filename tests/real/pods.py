@@ -21,7 +21,7 @@ SESSION_KEY = "session-key-of-the-user"
 MODEL_KEY = "sk-model-provider-key"
 
 # How each release tells that it is ready (1.0.0 has no /ready).
-READY_PATH = {"newest": "/ready", "1.20.1": "/ready", "1.0.0": "/alive"}
+READY_PATH = {"1.0.0": "/alive"}
 
 OVER = {"finished", "error", "stuck"}
 
@@ -40,7 +40,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def settings(version: str, root: Path, env: dict[str, str]) -> dict[str, Any]:
+def settings(
+    version: str, root: Path, env: dict[str, str], dormancy: str = "cold"
+) -> dict[str, Any]:
     """A deployment's settings: offline, without desktop and browser, at home in `root`."""
     port = free_port()
     work = root / "work"
@@ -64,7 +66,8 @@ def settings(version: str, root: Path, env: dict[str, str]) -> dict[str, Any]:
                 "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             }
             | env,
-            "ready": {"path": READY_PATH[version]},
+            "ready": {"path": READY_PATH.get(version, "/ready")},
+            "dormancy": dormancy,
             "run_dir": str(root / "run"),
         },
     }
@@ -93,6 +96,16 @@ class Pod:
         status, body = await self.proxy.request(method, path, headers=headers, **kwargs)
         assert status < 300, (status, body)
         return body
+
+    async def claimable(self) -> None:
+        async with asyncio.timeout(150):
+            while (await self.proxy.get("/ready"))[0] != 200:
+                await asyncio.sleep(0.05)
+
+    async def start(self) -> dict[str, Any]:
+        """How the running server came about."""
+        started: dict[str, Any] = (await self.proxy.get("/api/init?details=true"))[1]["start"]
+        return started
 
     async def look_while_dormant(self) -> None:
         for path in ("/health", "/ready", "/api/init", "/api/conversations/count"):
@@ -169,6 +182,8 @@ async def dormant_pod(
     *,
     inherited: dict[str, str] | None = None,
     env: dict[str, str] | None = None,
+    dormancy: str = "cold",
+    on_exit: str = "restart",
 ) -> AsyncIterator[Pod]:
     """A pod that waits for its init; `inherited` is in the container, `env` in the settings."""
     for name in ("home", "project"):
@@ -176,9 +191,12 @@ async def dormant_pod(
     container = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": KEY} | (inherited or {})
     # The upstreams have bytecode of their own beside their modules.
     container = container | {"PYTHONPYCACHEPREFIX": ""}
-    proxy = ProxyProcess(settings(version, root, env or {}), root, container)
+    chosen = settings(version, root, env or {}, dormancy)
+    chosen["upstream"]["on_exit"] = on_exit
+    proxy = ProxyProcess(chosen, root, container)
     try:
         pod = Pod(version, root, await proxy.start())
+        await pod.claimable()
         await pod.look_while_dormant()
         yield pod
     finally:

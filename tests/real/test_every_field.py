@@ -50,14 +50,17 @@ BAKED = {
     "OH_MAX_CONCURRENT_RUNS": "7",
 }
 
+NATIVE = "newest, native"
+
 pytestmark = [
     pytest.mark.real,
     pytest.mark.timeout(180),
     pytest.mark.asyncio(loop_scope="module"),
 ]
-in_all = pytest.mark.parametrize("pod", ["newest", "1.20.1", "1.0.0"], indirect=True)
-since_1_20 = pytest.mark.parametrize("pod", ["newest", "1.20.1"], indirect=True)
-in_newest = pytest.mark.parametrize("pod", ["newest"], indirect=True)
+in_all = pytest.mark.parametrize("pod", [NATIVE, "newest", "1.20.1", "1.0.0"], indirect=True)
+started_anew = pytest.mark.parametrize("pod", ["newest", "1.20.1", "1.0.0"], indirect=True)
+since_1_20 = pytest.mark.parametrize("pod", [NATIVE, "newest", "1.20.1"], indirect=True)
+in_newest = pytest.mark.parametrize("pod", [NATIVE, "newest"], indirect=True)
 in_oldest = pytest.mark.parametrize("pod", ["1.0.0"], indirect=True)
 
 
@@ -113,13 +116,21 @@ async def pod(
     tmp_path_factory: pytest.TempPathFactory,
     receiver: Receiver,
 ) -> AsyncIterator[Pod]:
-    version = request.param
+    version, _, native = request.param.partition(", ")
     root = tmp_path_factory.mktemp("pod")
     bake(version, root, receiver)
     inherited = BAKED | {"OH_WEBHOOKS_0_BASE_URL": f"{receiver.url}/baked"}
-    async with dormant_pod(version, root, inherited=inherited) as pod:
-        answer = await pod.proxy.init(everything(root, receiver))
+    body = everything(root, receiver)
+    how: dict[str, Any] = {"inherited": inherited}
+    if native:
+        # What its own init cannot express would have it started anew.
+        del body["allow_cors_origins"]
+        consent = body["env"].pop("OH_TELEMETRY_CONSENT")
+        how = {"dormancy": "native", "env": {"OH_TELEMETRY_CONSENT": consent}}
+    async with dormant_pod(version, root, **how) as pod:
+        answer = await pod.proxy.init(body)
         assert answer == (200, {"state": "ready", "error": None})
+        assert (await pod.start())["kind"] == ("native" if native else "cold")
         yield pod
 
 
@@ -146,7 +157,7 @@ async def test_env(pod: Pod) -> None:
     assert await pod.run('printf %s "$MULTI"') == "a\n b'\""
 
 
-@in_all
+@started_anew
 async def test_the_bootstrap_key_and_baked_variables_are_not_in_the_upstream(pod: Pod) -> None:
     environment = await pod.environment()
     assert KEY not in environment.values()
@@ -190,7 +201,7 @@ async def allowed_origin(pod: Pod, origin: str) -> bool:
         return answer.headers.get("Access-Control-Allow-Origin") == origin
 
 
-@in_all
+@started_anew
 async def test_allow_cors_origins(pod: Pod) -> None:
     assert await allowed_origin(pod, ORIGIN)
     assert not await allowed_origin(pod, "https://baked.test")
