@@ -55,6 +55,34 @@ ONE_FAULT = [
         "upstream.run_dir: is not set, and the upstream must find its files somewhere",
     ),
     (
+        "upstream: {activation: forward, dormancy: native}",
+        "upstream.dormancy: cannot be native with upstream.activation: forward",
+    ),
+    (
+        "deferred_init: true\ninit: {key: k}\nupstream: {profile: none, dormancy: native}",
+        "upstream.dormancy: cannot be native: nothing tells how the upstream is started dormant",
+    ),
+    (
+        "upstream: {dormancy: native}",
+        "upstream.dormancy: cannot be native without deferred_init",
+    ),
+    (
+        "upstream: {dormancy: preload}",
+        "upstream.dormancy: cannot be preload: nothing is to be preloaded; set upstream",
+    ),
+    (
+        "upstream: {dormancy: cold, preload: {modules: auto}}",
+        "upstream.preload: has no effect with upstream.dormancy: cold",
+    ),
+    (
+        "upstream: {profile: none, mapping: {alive_paths: [/ready]}}",
+        "upstream.mapping.alive_paths[0]: /ready is answered by the proxy in every state",
+    ),
+    (
+        "upstream: {profile: none, mapping: {native: {switch: {}, key_env: K}}}",
+        "upstream.mapping.native.switch: ",
+    ),
+    (
         "upstream: {activation: forward, preload: {modules: auto}}",
         "upstream.preload: has no effect with upstream.activation: forward",
     ),

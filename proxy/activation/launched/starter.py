@@ -137,9 +137,9 @@ class LaunchedStarter:
         """As `Session.stop`, with `stop_grace`. Raises `LauncherError`."""
         await self._session.stop(self._upstream.stop_grace)
 
-    async def kill(self) -> None:
-        """As `stop`, without grace; shortens a stop that is under way."""
-        await self._session.stop(0)
+    async def kill(self, grace: float = 0.0) -> None:
+        """As `stop`, with so much grace at most; shortens a stop that is under way."""
+        await self._session.stop(min(grace, self._upstream.stop_grace))
 
     def renew(self) -> None:
         self.found = None  # it has ended, whoever had started it

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds for the launcher's word of an upstream's end to come after a connection that has broken.
 _LAST_WORDS: Final = 0.5
+# Seconds for a dormant upstream to take its own directories away; somebody waits for its successor.
+_FAREWELL: Final = 2.0
 
 
 class NativeStarter:
@@ -67,7 +69,7 @@ class NativeStarter:
             upstream.url,
             native.path,
             start=launched.start,
-            kill=launched.kill,
+            kill=self._end,
             plan=lambda key: dormant_plan(upstream, native, key, run_dir=run_dir),
             on_key=on_key,
             passes=passes,
@@ -125,7 +127,7 @@ class NativeStarter:
                 return answer
             why = answer
         await self._dormancy.cease()
-        await self._launched.kill()
+        await self._end()
         return await self._anew(plan, why or "the dormant upstream has just died")
 
     async def stop(self) -> None:
@@ -162,7 +164,7 @@ class NativeStarter:
             self._launched.disown()
             if found.plan.key and await self._dormancy.adopt(found.started, found.plan.key):
                 return False
-            await self._launched.kill()
+            await self._end()
         self._dormancy.begin()
         return False
 
@@ -233,6 +235,10 @@ class NativeStarter:
             posting.result()
         finally:
             await cancel(posting)
+
+    async def _end(self) -> None:
+        """End what serves nobody."""
+        await self._launched.kill(_FAREWELL)
 
     async def _anew(self, plan: Plan, why: str) -> Started:
         started = await self._launched.start(plan)
