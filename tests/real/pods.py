@@ -102,6 +102,11 @@ class Pod:
             while (await self.proxy.get("/ready"))[0] != 200:
                 await asyncio.sleep(0.05)
 
+    async def ready(self) -> None:
+        async with asyncio.timeout(150):
+            while await self.proxy.state() != "ready":
+                await asyncio.sleep(0.05)
+
     async def start(self) -> dict[str, Any]:
         """How the running server came about."""
         started: dict[str, Any] = (await self.proxy.get("/api/init?details=true"))[1]["start"]

@@ -54,9 +54,7 @@ async def test_a_dormant_server_serves_its_user_and_comes_back_after_a_crash(
         assert await pod.run('printf %s "$LLM_API_KEY"') == MODEL_KEY
         assert await pod.over(await pod.start_conversation(provider)) == "finished"
         await kill(pod)
-        async with pod.proxy.session.get(pod.proxy.url + "/api/init?wait=120") as answer:
-            await answer.read()
-        await pod.proxy.until("ready")
+        await pod.ready()
         assert await pod.start() == {"kind": "native", "why": None}
         await expect_locked(pod)
         assert await pod.over(await pod.start_conversation(provider)) == "finished"

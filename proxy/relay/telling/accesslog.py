@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("proxy.access")
 
-_PROBES: Final = frozenset({b"/health", b"/ready"})
+_INIT: Final = b"/api/init"  # all else that the proxy answers itself is asked by probes
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT: Final = re.compile(
     rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
@@ -47,7 +47,7 @@ class AccessLog:
         if head is not None:
             path = head.target.partition(b"?")[0]
             fields |= {"method": head.method.decode(), "path": path.decode()}
-            if path in _PROBES and talk.source == CONTROL and not cut:
+            if path != _INIT and talk.source == CONTROL and not cut:
                 same = self._same(path, status)
                 if same is None:
                     return
