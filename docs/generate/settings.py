@@ -51,7 +51,8 @@ def _sections(schema: dict[str, Any], definitions: dict[str, Any], path: str) ->
 
 def _section(key: dict[str, Any]) -> tuple[str, str] | None:
     """The model that a key holds, and what stands in the path for the names of a mapping of it."""
-    reference, names = key.get("$ref"), ""
+    among = [each["$ref"] for each in key.get("anyOf", ()) if "$ref" in each]  # or null
+    reference, names = key.get("$ref", among[0] if len(among) == 1 else None), ""
     inner = key.get("additionalProperties")
     if isinstance(inner, dict) and "$ref" in inner:
         reference, names = inner["$ref"], ".NAME"

@@ -180,6 +180,9 @@ class Dormancy:
             await self._kill()
         except ActivationError as error:
             logger.error("cannot end the dormant upstream", extra={"error": str(error)})  # noqa: TRY400  as above
+        except Exception:
+            # Nor may this leave everybody waiting for a dormant upstream.
+            logger.exception("cannot end the dormant upstream")
 
     async def _come_up(self) -> Waiting:
         key = secrets.token_urlsafe(_KEY_BYTES)
