@@ -23,6 +23,8 @@ MODEL_KEY = "sk-model-provider-key"
 # How each release tells that it is ready (1.0.0 has no /ready).
 READY_PATH = {"1.0.0": "/alive"}
 
+PATIENCE = 150  # seconds for a server to come up on a busy machine
+
 OVER = {"finished", "error", "stuck"}
 
 
@@ -49,7 +51,7 @@ def settings(
     work.mkdir(exist_ok=True)
     return {
         "listen": {"address": "127.0.0.1:0"},
-        "init": {"timeout": 90},
+        "init": {"timeout": PATIENCE},
         "upstream": {
             "url": f"http://127.0.0.1:{port}",
             "command": [
@@ -68,6 +70,7 @@ def settings(
             | env,
             "ready": {"path": READY_PATH.get(version, "/ready")},
             "dormancy": dormancy,
+            "preload": {"timeout": PATIENCE},
             "run_dir": str(root / "run"),
         },
     }
@@ -98,12 +101,12 @@ class Pod:
         return body
 
     async def claimable(self) -> None:
-        async with asyncio.timeout(150):
+        async with asyncio.timeout(PATIENCE):
             while (await self.proxy.get("/ready"))[0] != 200:
                 await asyncio.sleep(0.05)
 
     async def ready(self) -> None:
-        async with asyncio.timeout(150):
+        async with asyncio.timeout(PATIENCE):
             while await self.proxy.state() != "ready":
                 await asyncio.sleep(0.05)
 
