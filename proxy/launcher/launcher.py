@@ -153,11 +153,16 @@ class Launcher:
 
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
         spec = Spec(message)
-        if self._warmth is not None:
-            self._warmth.busy({key: message[key] for key in message if key != "id"})
+        if not message.get("key"):  # else it is dormant, and nobody's until it is given away
+            self._busy(message)
         answer = self._upstream.start(spec)
         self._names = spec.names(os.environb)
         return answer
+
+    def _busy(self, message: dict[str, Any]) -> None:
+        if self._warmth is not None:
+            hidden = ("id", "op")
+            self._warmth.busy({key: message[key] for key in message if key not in hidden})
 
     def _given(self, message: dict[str, Any]) -> dict[str, Any]:
         """The running upstream is about to get by an init of its own what this start would give it.
@@ -175,6 +180,7 @@ class Launcher:
             raise LaunchError("%s would have to be removed from its environment" % left[0])
         if self._upstream.pid is None:
             raise LaunchError("cannot give: nothing is running")
+        self._busy(message)
         return {"pid": self._upstream.pid}
 
     def _stop(self, message: dict[str, Any]) -> dict[str, Any]:
