@@ -140,11 +140,15 @@ MALFORMED = [
     (b'{"env": {"A=B": "1"}}', 422, "env"),
     (b'{"env": {"": "1"}}', 422, "env"),
     (b'{"env": {"A": "a\\u0000b"}}', 422, "env"),
-    (b'{"env": {"OH_SESSION_API_KEYS_0": "k"}}', 422, "OH_SESSION_API_KEYS_0"),
-    (b'{"env": {"OH_SECRET_KEY": "k"}}', 422, "OH_SECRET_KEY"),
+    (
+        b'{"session_api_keys": ["s"], "env": {"OH_SESSION_API_KEYS_0": "k"}}',
+        422,
+        "OH_SESSION_API_KEYS_0",
+    ),
+    (b'{"secret_key": "s", "env": {"OH_SECRET_KEY": "k"}}', 422, "OH_SECRET_KEY"),
     (b'{"env": {"PROXY_INIT__KEY": "k"}}', 422, "PROXY_INIT__KEY"),
     (b'{"max_concurrent_runs": 0}', 422, "max_concurrent_runs"),
-    (b'{"max_concurrent_runs": "3"}', 422, "max_concurrent_runs"),
+    (b'{"max_concurrent_runs": "x"}', 422, "max_concurrent_runs"),
     (b'{"pad": "' + b"x" * 1_100_000 + b'"}', 413, "1048576"),
 ]
 
