@@ -153,10 +153,11 @@ class UpstreamSettings(Model):
         description="For `on_exit: restart`: when the proxy ends because the upstream does not "
         "stay up, a restart that fails counting as a death.",
     )
-    dormancy: Literal["auto", "native", "preload", "cold"] = Field(
-        default="auto",
+    dormancy: Literal["auto", "native", "preload", "cold"] | None = Field(
+        default=None,
         description="How the upstream waits for an init: native, in a dormant mode of its own; "
-        "preload, with its modules imported; cold, not at all; auto, as well as it can.",
+        "preload, with its modules imported; cold, not at all; auto, as well as it can; null, as "
+        "`preload` says.",
     )
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."
