@@ -66,9 +66,11 @@ def _gather(port: int, watchers: int, held: int) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    if crowd.stdout is None or crowd.stdout.readline() != "waiting\n":
+    assert crowd.stdout is not None
+    if crowd.stdout.readline() != "waiting\n":
         crowd.kill()
         crowd.wait()
+        crowd.stdout.close()
         raise BenchmarkError("the crowd did not begin to wait")
     return crowd
 

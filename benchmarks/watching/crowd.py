@@ -53,8 +53,10 @@ class Client:
         if not data:
             raise CrowdError(f"{self!r} was cut after {self.received!r}")
         self.received += data
-        seconds, nanoseconds = TIMESPEC.unpack_from(ancillary[0][2])
-        self.arrived, self.read = seconds + nanoseconds / 1e9, now
+        self.arrived = self.read = now
+        if ancillary:  # not in the first moments: the kernel begins to stamp a little later
+            seconds, nanoseconds = TIMESPEC.unpack_from(ancillary[0][2])
+            self.arrived = seconds + nanoseconds / 1e9
 
     @property
     def done(self) -> bool:

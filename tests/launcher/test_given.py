@@ -40,6 +40,12 @@ def about(launcher: Launcher, *argv: str, **fields: Any) -> dict[str, Any]:
     return result
 
 
+def ignored(found: dict[str, Any]) -> set[int]:
+    """Without the C library's own signals, 32 and 33: its posix_spawn ignores them in a child."""
+    mask = int(found["ignored"], 16)
+    return {number for number in range(1, 65) if mask >> number - 1 & 1} - {32, 33}
+
+
 def test_upstream_has_a_session_clean_descriptors_and_default_signals(tmp_path: Path) -> None:
     leaked = os.open(tmp_path, os.O_RDONLY)
     mask = os.umask(0o027)
@@ -57,7 +63,7 @@ def test_upstream_has_a_session_clean_descriptors_and_default_signals(tmp_path: 
     assert found["cwd"] == str(tmp_path.resolve())
     assert int(found["blocked"], 16) == 0
     # Python itself ignores SIGPIPE and SIGXFSZ once it runs; nohup's SIGHUP must be gone.
-    assert int(found["ignored"], 16) == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+    assert ignored(found) == {signal.SIGPIPE, signal.SIGXFSZ}
 
 
 def test_sigpipe_kills_as_it_does_by_default() -> None:
@@ -114,6 +120,6 @@ def test_inherited_signal_dispositions_do_no_harm() -> None:
     with Launcher(before=(sys.executable, "-c", hostile)) as launcher:
         found = about(launcher)
         assert int(found["blocked"], 16) == 0
-        assert int(found["ignored"], 16) == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+        assert ignored(found) == {signal.SIGPIPE, signal.SIGXFSZ}
         launcher.process.terminate()
         assert launcher.process.wait(60) == 0

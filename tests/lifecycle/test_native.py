@@ -13,7 +13,7 @@ from proxy.settings import UpstreamSettings
 
 
 def plan(body: dict[str, Any], **upstream: Any) -> Plan:
-    settings = UpstreamSettings.model_validate(upstream)
+    settings = UpstreamSettings.model_validate({"dormancy": "auto"} | upstream)
     return build_plan(settings, InitRequest.model_validate(body), run_dir="/run/x")
 
 
@@ -78,7 +78,9 @@ def test_nothing_is_passed_on_to_an_upstream_that_waits_otherwise(dormancy: str)
 
 
 def test_a_dormant_upstream_is_started_as_for_an_empty_request_but_for_switch_and_key() -> None:
-    settings = UpstreamSettings.model_validate({"env": {"OH_SECRET_KEY": "deployed", "A": "b"}})
+    settings = UpstreamSettings.model_validate(
+        {"dormancy": "auto", "env": {"OH_SECRET_KEY": "deployed", "A": "b"}}
+    )
     assert settings.native is not None
     made = dormant_plan(settings, settings.native, "fresh-key", run_dir="/run/x")
     empty = plan({}, env={"OH_SECRET_KEY": "deployed", "A": "b"})
