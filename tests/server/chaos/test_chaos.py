@@ -64,5 +64,6 @@ async def test_a_pod_outlives_much_harm(
     rounds = int(os.environ.get("CHAOS_ROUNDS", MANY)) // len(PODS)
     hit = await endured(tmp_path, serve, where, on_exit, seed=seed, rounds=rounds)
     print(dict(hit))
-    expected = {*ONE_BY_ONE, "pod", "SIGKILL", "SIGTERM", "SIGSTOP"}
-    assert rounds < MANY // len(PODS) or set(hit) == expected  # nobody was spared
+    # A child in waiting may not be there at any of one pod's moments, which the seed draws.
+    expected = {*ONE_BY_ONE, "pod", "SIGKILL", "SIGTERM", "SIGSTOP"} - {"waiting"}
+    assert rounds < MANY // len(PODS) or set(hit) >= expected  # nobody was spared
