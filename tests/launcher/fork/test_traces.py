@@ -27,7 +27,7 @@ KEPT = {
     "ID = R.random()\ndef see(): return [ID, R.random()]",
     "memory": "import mmap; M = mmap.mmap(-1, 8)\n"
     "def see():\n    seen, M[0] = M[0], 1; return [seen, id(M)]",
-    "lock": "import multiprocessing; L = multiprocessing.Lock()\n"
+    "lock": "import multiprocessing; L = multiprocessing.get_context('fork').Lock()\n"
     "def see(): return [L.acquire(timeout=0.1), id(L)]",
 }
 

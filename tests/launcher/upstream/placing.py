@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import traceback
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,7 +88,10 @@ def unprivileged(directory: Path, action: Callable[[], None]) -> None:
         return
     for path in (directory, *directory.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # The runner's threads are not missed in a process that does this and ends.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             os.chdir(directory)  # what is above it may be closed to others
