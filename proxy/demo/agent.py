@@ -43,7 +43,7 @@ async def serve(config: Config, *, host: str, port: int, unix: str | None) -> No
         loop.add_signal_handler(number, stopping.set)
     server = AgentServer(config)
     try:
-        await server.open()
+        server.open()
     except OSError as error:
         path = config.conversations_path
         raise StartError(f"cannot keep conversations in {path}: {error.strerror}") from None

@@ -7,23 +7,14 @@ import contextlib
 import hmac
 import json
 import logging
-import platform
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from proxy import __version__
-from proxy.demo.archive import Archive
-from proxy.demo.conversations import TOOLS, Conversation, Conversations, RunRefusedError
-from proxy.demo.messages import (
-    BadRequestError,
-    message_text,
-    page_bounds,
-    parse_json,
-    whole_number,
-)
+from proxy.demo.conversations import Conversation, Conversations, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,9 +34,7 @@ class AgentServer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._keys = tuple(key.encode() for key in config.session_api_keys)
-        path = config.conversations_path
-        archive = Archive(path, config.secret_keys) if path else None
-        self._conversations = Conversations(archive, config.max_concurrent_runs)
+        self._conversations = Conversations(config.conversations_path, config.max_concurrent_runs)
         self._sockets: set[web.WebSocketResponse] = set()
         self._started = time.monotonic()
 
@@ -72,9 +61,9 @@ class AgentServer:
             application.router.add_route(method, path, handler)
         return application
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Load the conversations. Raises `OSError`."""
-        await self._conversations.open()
+        self._conversations.open()
 
     async def close(self) -> None:
         """End every stream, then say goodbye on every WebSocket."""
@@ -93,7 +82,7 @@ class AgentServer:
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every path that is not open needs a key, also one that does not exist."""
         if self._keys and request.path not in self._OPEN and not self._has_key(request):
-            raise BadRequestError(401, "missing or wrong X-Session-API-Key")
+            raise RefusedError(401, "missing or wrong X-Session-API-Key")
         return await handler(request)
 
     def _has_key(self, request: web.Request) -> bool:
@@ -108,7 +97,7 @@ class AgentServer:
     async def _answer_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except (BadRequestError, RunRefusedError) as error:
+        except RefusedError as error:
             return web.json_response({"detail": str(error)}, status=error.status)
         except web.HTTPException as error:
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
@@ -133,31 +122,19 @@ class AgentServer:
     async def _server_info(self, _request: web.Request) -> web.Response:
         uptime = round(time.monotonic() - self._started, 3)
         info = {"title": "Sample agent server", "version": __version__, "uptime": uptime}
-        return web.json_response(
-            info
-            | {
-                "python_version": platform.python_version(),
-                "usable_tools": TOOLS,
-            }
-        )
+        return web.json_response(info)
 
     async def _show_config(self, _request: web.Request) -> web.Response:
         return web.json_response(self._config.public())
 
-    async def _list(self, request: web.Request) -> web.Response:
-        conversations = self._conversations.all()
-        start, end = page_bounds(request.query, len(conversations))
-        items = [conversation.info() for conversation in conversations[start:end]]
-        following = str(end) if end < len(conversations) else None
-        return web.json_response({"items": items, "next_page_id": following})
+    async def _list(self, _request: web.Request) -> web.Response:
+        items = [conversation.info() for conversation in self._conversations.all()]
+        return web.json_response({"items": items})
 
     async def _create(self, request: web.Request) -> web.Response:
-        body = parse_json(await request.read())
-        if not isinstance(body, dict):
-            raise BadRequestError(422, "the body: must be an object")
-        message = body.get("initial_message")
-        text = None if message is None else message_text(message, "initial_message")
-        conversation = await self._conversations.create(text)
+        message = _parse(await request.read()).get("initial_message")
+        text = None if message is None else _text(message, "initial_message")
+        conversation = self._conversations.create(text)
         return web.json_response(conversation.info(), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -165,22 +142,19 @@ class AgentServer:
 
     async def _say(self, request: web.Request) -> web.Response:
         conversation = self._find(request)
-        text = message_text(parse_json(await request.read()))
-        await self._conversations.say(conversation, text)
+        self._conversations.say(conversation, _text(_parse(await request.read())))
         return web.json_response({"success": True})
 
     async def _search(self, request: web.Request) -> web.Response:
         kind = request.query.get("kind")
         events = [e for e in self._find(request).events if kind is None or e["kind"] == kind]
-        start, end = page_bounds(request.query, len(events))
-        following = str(end) if end < len(events) else None
-        return web.json_response({"items": events[start:end], "next_page_id": following})
+        return web.json_response({"items": events})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events; the id is the event's index, so that a client can resume."""
         conversation = self._find(request)
-        last = whole_number(request.headers.get("Last-Event-ID", ""))
-        index = 0 if last is None else last + 1
+        last = request.headers.get("Last-Event-ID", "")
+        index = int(last) + 1 if last.isdecimal() and len(last) < 10 else 0
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         )
@@ -228,8 +202,8 @@ class AgentServer:
     ) -> None:
         """A message that cannot be taken is answered to its sender alone, and not kept."""
         try:
-            await self._conversations.say(conversation, message_text(parse_json(frame)))
-        except (BadRequestError, RunRefusedError) as error:
+            self._conversations.say(conversation, _text(_parse(frame)))
+        except RefusedError as error:
             code, detail = error.status, str(error)
         except OSError as error:
             code, detail = 507, f"cannot store: {error.strerror}"
@@ -243,8 +217,32 @@ class AgentServer:
         try:
             ident = uuid.UUID(text)
         except ValueError:
-            raise BadRequestError(422, "conversation id: must be a UUID") from None
+            raise RefusedError(422, "conversation id: must be a UUID") from None
         conversation = self._conversations.get(ident)
         if conversation is None:
-            raise BadRequestError(404, f"there is no conversation {ident}")
+            raise RefusedError(404, f"there is no conversation {ident}")
         return conversation
+
+
+def _parse(raw: bytes | str) -> dict[str, Any]:
+    try:
+        body = json.loads(raw or "{}")
+    except (ValueError, RecursionError):  # also bytes that are not UTF-8
+        raise RefusedError(400, "the body is no JSON, or nested too deeply") from None
+    if not isinstance(body, dict):
+        raise RefusedError(422, "the body: must be an object")
+    return body
+
+
+def _text(message: Any, place: str = "the body") -> str:
+    """The text of a user message: `{"content": "…"}`, or a list of `{"type": "text", …}` parts."""
+    match message:
+        case {"content": str(text)}:
+            return text
+        case {"content": [*parts]} if parts and all(_is_text(part) for part in parts):
+            return "\n".join(part["text"] for part in parts)
+    raise RefusedError(422, f"{place}: content must be a string or a list of text parts")
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_MAX_RUNS: Final = 10
+_SESSION_KEY: Final = "OH_SESSION_API_KEYS_"
 
 
 class ConfigError(Exception):
@@ -22,27 +22,23 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    session_api_keys: tuple[str, ...] = field(default=(), repr=False)  # none: open to everybody
-    secret_keys: tuple[str, ...] = field(default=(), repr=False)  # the first signs, all verify
-    conversations_path: Path | None = None  # None: kept in memory only
-    max_concurrent_runs: int = DEFAULT_MAX_RUNS
-    model: str | None = None
-    has_model_key: bool = False
+    session_api_keys: tuple[str, ...] = field(repr=False)  # none: open to everybody
+    conversations_path: Path | None  # None: kept in memory only
+    max_concurrent_runs: int
+    model: str | None
+    has_secret_key: bool
+    has_model_key: bool
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
         """Raises `ConfigError`."""
-        session = _indexed(environ, "OH_SESSION_API_KEYS_")
-        # The server this one stands in for signs with its first session key, if nothing else.
-        signing = environ.get("OH_SECRET_KEY") or next(iter(session), None)
-        previous = _indexed(environ, "OH_PREVIOUS_SECRET_KEYS_")
         path = environ.get("OH_CONVERSATIONS_PATH")
         return cls(
-            session_api_keys=session,
-            secret_keys=(signing, *previous) if signing else (),
+            session_api_keys=_session_keys(environ),
             conversations_path=Path(path) if path else None,
-            max_concurrent_runs=_max_runs(environ.get("OH_MAX_CONCURRENT_RUNS")),
+            max_concurrent_runs=_max_runs(environ.get("OH_MAX_CONCURRENT_RUNS", "10")),
             model=environ.get("LLM_MODEL"),
+            has_secret_key=bool(environ.get("OH_SECRET_KEY")),
             has_model_key=bool(environ.get("LLM_API_KEY")),
         )
 
@@ -50,8 +46,7 @@ class Config:
         """What an authenticated client may know: everything but the secrets."""
         return {
             "session_api_keys": len(self.session_api_keys),
-            "signs_records": bool(self.secret_keys),
-            "previous_secret_keys": max(len(self.secret_keys) - 1, 0),
+            "secret_key_set": self.has_secret_key,
             "conversations_path": str(self.conversations_path) if self.conversations_path else None,
             "max_concurrent_runs": self.max_concurrent_runs,
             "llm_model": self.model,
@@ -59,28 +54,21 @@ class Config:
         }
 
 
-def _indexed(environ: Mapping[str, str], prefix: str) -> tuple[str, ...]:
-    """The values of `<prefix>0`, `<prefix>1`, … in order; a gap ends nothing."""
-    found = {}
-    for name, value in environ.items():
-        index = name.removeprefix(prefix)
-        if index == name or not (index.isascii() and index.isdigit()):
-            continue
+def _session_keys(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """In the order of their variables' numbers; a gap ends nothing."""
+    found = {
+        int(name.removeprefix(_SESSION_KEY)): value
+        for name, value in environ.items()
+        if name.startswith(_SESSION_KEY) and name.removeprefix(_SESSION_KEY).isdecimal()
+    }
+    for number, value in found.items():
         if not value.strip():
-            raise ConfigError(f"cannot start: {name} is blank")
-        found[int(index)] = value
-    return tuple(found[index] for index in sorted(found))
+            raise ConfigError(f"cannot start: {_SESSION_KEY}{number} is blank")
+    return tuple(found[number] for number in sorted(found))
 
 
-def _max_runs(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_MAX_RUNS
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise ConfigError(
-            f"cannot start: OH_MAX_CONCURRENT_RUNS must be a whole number from 1, is {text!r}"
-        )
-    return number
+def _max_runs(text: str) -> int:
+    if text.isdecimal() and int(text):
+        return int(text)
+    fault = f"OH_MAX_CONCURRENT_RUNS must be a whole number from 1, is {text!r}"
+    raise ConfigError(f"cannot start: {fault}")

@@ -2,45 +2,40 @@
 
 Everything a client sees is an event, and the status is read off the last one that names it; so
 what is on disk, what a stream replays and what the status says cannot disagree. The events have
-the form of the OpenHands agent server's.
+the form of the OpenHands agent server's. On disk a conversation is a file of JSON lines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import logging
+import os
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.demo.archive import META, event_name
-
 if TYPE_CHECKING:
-    from proxy.demo.archive import Archive
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-TOOLS: Final = ("count", "reverse", "wait")
 MAX_WAIT: Final = 60.0  # seconds: the `wait` tool must not hold a run for ever
 
 Event = dict[str, Any]
 
 
-class RunRefusedError(Exception):
-    """A run cannot start; `status` is the HTTP status that says why. Nothing was stored."""
+class RefusedError(Exception):
+    """A request is not met and nothing is stored; `status` and the text are the answer."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
 
 
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-
-
 def _event(kind: str, source: str, **fields: Any) -> Event:
-    head = {"id": str(uuid.uuid4()), "timestamp": _now(), "kind": kind, "source": source}
-    return head | fields
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+    return {"id": str(uuid.uuid4()), "timestamp": now, "kind": kind, "source": source, **fields}
 
 
 def _message(source: str, text: str) -> Event:
@@ -80,13 +75,14 @@ async def use_tool(tool: str, arguments: dict[str, Any]) -> str:
 
 
 class Conversation:
-    def __init__(self, ident: uuid.UUID, created_at: str, archive: Archive | None) -> None:
+    """Its events, kept in `file` if there is one."""
+
+    def __init__(self, ident: uuid.UUID, file: Path | None) -> None:
         self.id = ident
-        self.created_at = created_at
         self.events: list[Event] = []
         self.closed = False
         self.fault: str | None = None  # why the last run could not go on
-        self._archive = archive
+        self._file = file
         self._changed = asyncio.Event()
 
     @property
@@ -99,23 +95,15 @@ class Conversation:
         return "idle"
 
     def info(self) -> dict[str, Any]:
-        return {
-            "id": str(self.id),
-            "created_at": self.created_at,
-            "execution_status": self.status,
-            "fault": self.fault,
-            "events": len(self.events),
-        }
+        status = {"execution_status": self.status, "fault": self.fault}
+        return {"id": str(self.id), "events": len(self.events)} | status
 
-    async def append(self, event: Event) -> None:
-        """Store, then show: nobody sees an event that a crash could take back.
-
-        Only one run extends a conversation at a time, so that the order needs no lock.
-        """
-        if self._archive is not None:
-            name = event_name(len(self.events))
-            await asyncio.to_thread(self._archive.save, self.id, name, event)
-        self.events.append(event)
+    def append(self, *events: Event) -> None:
+        """Store, then show. Raises `OSError`."""
+        if self._file is not None:
+            with open(self._file, "a", opener=_private) as file:
+                file.writelines(f"{json.dumps(event)}\n" for event in events)
+        self.events += events
         self._wake()
 
     async def news(self, start: int, patience: float) -> list[Event] | None:
@@ -141,67 +129,73 @@ class Conversation:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def __repr__(self) -> str:
-        return f"<Conversation {self.id} {self.status} events={len(self.events)}>"
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Conversations:
-    """All conversations and their runs, at most `max_runs` at a time."""
+    """All conversations and their runs, at most `max_runs` at a time; kept in `directory`."""
 
-    def __init__(self, archive: Archive | None, max_runs: int) -> None:
-        self._archive = archive
+    def __init__(self, directory: Path | None, max_runs: int) -> None:
+        self._directory = directory
         self._max_runs = max_runs
         self._all: dict[uuid.UUID, Conversation] = {}
-        self._running: set[uuid.UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> None:
-        """Load what is on disk. Raises `OSError` when the directory cannot be used."""
-        if self._archive is None:
+    def open(self) -> None:
+        """Load what is on disk. Raises `OSError` when the directory cannot be made."""
+        if self._directory is None:
             return
-        await asyncio.to_thread(self._archive.open)
-        for ident, meta, events in await asyncio.to_thread(self._archive.load):
-            conversation = Conversation(ident, str(meta.get("created_at")), self._archive)
-            conversation.events = events
-            self._all[ident] = conversation
-            if conversation.status == "running":  # the server that ran it is gone
-                await conversation.append(_status("paused"))
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for file in sorted(self._directory.glob("*.jsonl")):
+            try:
+                conversation = Conversation(uuid.UUID(file.stem), file)
+                conversation.events = [json.loads(line) for line in file.read_text().splitlines()]
+                if conversation.status == "running":  # the server that ran it is gone
+                    conversation.append(_status("paused"))
+            except (OSError, ValueError) as error:
+                logger.warning("cannot serve conversation %s: %s", file.stem, error)
+                continue
+            self._all[conversation.id] = conversation
 
     def get(self, ident: uuid.UUID) -> Conversation | None:
         return self._all.get(ident)
 
     def all(self) -> list[Conversation]:
-        return sorted(self._all.values(), key=lambda each: (each.created_at, each.id))
+        return list(self._all.values())
 
-    async def create(self, text: str | None) -> Conversation:
+    def create(self, text: str | None) -> Conversation:
         """A conversation, begun with the user message `text` if there is one.
 
-        Raises `RunRefusedError` or `OSError`; there is no conversation then.
+        Raises `RefusedError` or `OSError`; there is no conversation then.
         """
-        conversation = Conversation(uuid.uuid4(), _now(), self._archive)
-        if text is not None:
-            self._claim(conversation)
-        try:
-            if self._archive is not None:
-                meta = {"created_at": conversation.created_at}
-                await asyncio.to_thread(self._archive.save, conversation.id, META, meta)
-            if text is not None:
-                await self._begin(conversation, text)
-        except BaseException:
-            self._running.discard(conversation.id)
-            if self._archive is not None:
-                self._archive.discard(conversation.id)
-            raise
-        self._all[conversation.id] = conversation
+        ident = uuid.uuid4()
+        file = self._directory / f"{ident}.jsonl" if self._directory is not None else None
+        conversation = Conversation(ident, file)
+        if text is None:
+            conversation.append()  # makes the file
+        else:
+            self.say(conversation, text)
+        self._all[ident] = conversation
         return conversation
 
-    async def say(self, conversation: Conversation, text: str) -> None:
-        """Hear a user message and start the run that answers it; returns when it is stored.
+    def say(self, conversation: Conversation, text: str) -> None:
+        """Hear a user message and start the run that answers it.
 
-        Raises `RunRefusedError` or `OSError`.
+        Raises `RefusedError` or `OSError`.
         """
-        self._claim(conversation)
-        await self._begin(conversation, text)
+        running = [each for each in self._all.values() if each.status == "running"]
+        if conversation in running:
+            raise RefusedError(409, f"conversation {conversation.id} is already running")
+        if len(running) >= self._max_runs:
+            busy = f"{len(running)} of {self._max_runs} runs (max_concurrent_runs) are busy"
+            raise RefusedError(429, busy)
+        conversation.append(_message("user", text), _status("running"))
+        conversation.fault = None
+        task = asyncio.create_task(self._run(conversation, text))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Stop the runs and end every reader. A run cut off here is `paused` after a restart."""
@@ -211,42 +205,18 @@ class Conversations:
         for conversation in self._all.values():
             conversation.close()
 
-    def _claim(self, conversation: Conversation) -> None:
-        """Take a run's place before the first await, so that two requests cannot both have it."""
-        if conversation.id in self._running:
-            raise RunRefusedError(409, f"conversation {conversation.id} is already running")
-        if len(self._running) >= self._max_runs:
-            raise RunRefusedError(
-                429, f"{len(self._running)} of {self._max_runs} runs (max_concurrent_runs) are busy"
-            )
-        self._running.add(conversation.id)
-
-    async def _begin(self, conversation: Conversation, text: str) -> None:
-        try:
-            await conversation.append(_message("user", text))
-            await conversation.append(_status("running"))
-            conversation.fault = None
-        except BaseException:
-            self._running.discard(conversation.id)
-            raise
-        task = asyncio.create_task(self._run(conversation, text))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _run(self, conversation: Conversation, text: str) -> None:
+        tool, arguments = choose_tool(text)
+        call = {"tool_name": tool, "tool_call_id": str(uuid.uuid4())}
         try:
-            tool, arguments = choose_tool(text)
-            call = {"tool_name": tool, "tool_call_id": str(uuid.uuid4())}
-            await conversation.append(_event("ActionEvent", "agent", action=arguments, **call))
+            conversation.append(_event("ActionEvent", "agent", action=arguments, **call))
             result = await use_tool(tool, arguments)
-            await conversation.append(
-                _event("ObservationEvent", "environment", observation=result, **call)
+            conversation.append(
+                _event("ObservationEvent", "environment", observation=result, **call),
+                _message("agent", f"{tool}: {result}"),
+                _status("finished"),
             )
-            await conversation.append(_message("agent", f"{tool}: {result}"))
-            await conversation.append(_status("finished"))
         except OSError as error:
             # Not told through an event: events are what cannot be stored.
             conversation.fault = f"cannot store the event: {error.strerror}"
             logger.warning("conversation %s: %s", conversation.id, conversation.fault)
-        finally:
-            self._running.discard(conversation.id)

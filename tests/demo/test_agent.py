@@ -89,12 +89,11 @@ async def test_bad_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
             (create, b"\xff", 400, "no JSON"),
             (create, b"[" * 100_000, 400, "nested too deeply"),
             (create, b"[]", 422, "the body: must be an object"),
-            (create, b'{"initial_message": 1}', 422, "initial_message: must be an object"),
-            (create, b'{"initial_message": {}}', 422, "initial_message.content: must be"),
-            (say, b"", 422, "content: must be"),
-            (say, b'{"role": "system", "content": "x"}', 422, "role: must be 'user'"),
-            (say, b'{"content": []}', 422, "content: must be"),
-            (say, b'{"content": [{"text": "a"}, {"image": 1}]}', 422, "content[1].text: must be"),
+            (create, b'{"initial_message": 1}', 422, "initial_message: content must be"),
+            (create, b'{"initial_message": {}}', 422, "initial_message: content must be"),
+            (say, b"", 422, "the body: content must be"),
+            (say, b'{"content": []}', 422, "content must be"),
+            (say, b'{"content": [{"text": "a"}, {"image": 1}]}', 422, "content must be"),
             (say, b'{"content": "' + b"x" * 2**20 + b'"}', 413, "Too Large"),
             ("/api/conversations/x/events", b"{}", 422, "must be a UUID"),
             (f"/api/conversations/{NOBODY}/events", b"{}", 404, f"no conversation {NOBODY}"),
@@ -152,7 +151,6 @@ def test_keys_are_read_in_the_order_of_their_numbers() -> None:
     names = {f"OH_SESSION_API_KEYS_{number}": f"key-{number}" for number in (10, 0, 2)}
     config = Config.from_environ(names | {"OH_SESSION_API_KEYS_X": "no", "PATH": "/bin"})
     assert config.session_api_keys == ("key-0", "key-2", "key-10")
-    assert config.secret_keys == ("key-0",)
     assert "key-0" not in repr(config)
 
 

@@ -201,7 +201,7 @@ class Steps:
     async def nothing_left(self) -> str:
         expect("what still runs", [], [each.pid for each in self._family if each.alive])
         expect(f"the existence of {self._run_dir}", False, self._run_dir.exists())
-        kept = len(list((self._conversations / self._conversation).glob("event-*.json")))
+        kept = len((self._conversations / f"{self._conversation}.jsonl").read_text().splitlines())
         expect("the number of stored events", len(self._events), kept)
         return f"{len(self._family)} processes gone; the user's {kept} events are where init said"
 
