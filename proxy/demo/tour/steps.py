@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     Step = Callable[[], Awaitable[str]]
 
+URL: Final = "http://proxy"  # of a Unix socket the host means nothing
+SOCKET: Final = "proxy.sock"
+_POLL: Final = 0.005  # seconds between two looks whether it listens
 MESSAGE: Final = "How many words are these?"
 REPLY: Final = "count: 5 words, 25 characters"
 
@@ -39,11 +43,10 @@ class Steps:
         self._session = session
         self._conversations = directory / "conversations"
         self._run_dir = directory / "run"
-        self._config = directory / "proxy.json"
+        self._directory = directory
         self._bootstrap_key = secrets.token_urlsafe()
         self._user = {"X-Session-API-Key": secrets.token_urlsafe()}
         self.child: ProxyChild | None = None
-        self._url = ""
         self._conversation = ""
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._events: list[dict[str, Any]] = []
@@ -95,15 +98,22 @@ class Steps:
         settings = sample_settings_overrides(str(self._run_dir))
         settings |= {
             "deferred_init": True,
-            "listen": {"address": "127.0.0.1:0"},
+            "listen": {"address": f"unix:{self._directory / SOCKET}"},
             "drain": {"grace": 5},
             "log": {"level": "info", "format": "json"},
         }
-        self._config.write_text(json.dumps(settings))  # JSON is YAML
-        self.child = await ProxyChild.start(self._config, self._bootstrap_key)
-        self._url = f"http://{await self.child.address()}"
-        await self._ask("GET", "/health", 200)
-        return "200"
+        config = self._directory / "proxy.json"
+        config.write_text(json.dumps(settings))  # JSON is YAML
+        log = self._directory / "proxy.log"
+        self.child = await ProxyChild.start(config, self._bootstrap_key, log)
+        while True:
+            try:
+                await self._ask("GET", "/health", 200)
+            except aiohttp.ClientConnectionError:
+                self.child.ensure_running()
+                await asyncio.sleep(_POLL)
+            else:
+                return "200"
 
     async def ready(self) -> str:
         await self._ask("GET", "/ready", 200)
@@ -120,7 +130,7 @@ class Steps:
 
     async def socket_refused(self) -> str:
         try:
-            async with self._session.ws_connect(f"{self._url}/sockets/events/{'0' * 32}"):
+            async with self._session.ws_connect(f"{URL}/sockets/events/{'0' * 32}"):
                 raise TourError("a WebSocket was opened to nobody")
         except aiohttp.WSServerHandshakeError as error:
             expect("the handshake's status", 503, error.status)
@@ -163,7 +173,7 @@ class Steps:
         return f"201  conversation {self._conversation}"
 
     async def converse(self) -> str:
-        path = f"{self._url}/sockets/events/{self._conversation}"
+        path = f"{URL}/sockets/events/{self._conversation}"
         self._socket = await self._session.ws_connect(path, headers=self._user)
         await self._socket.send_json({"role": "user", "content": MESSAGE})
         while not self._events or self._events[-1].get("value") != "finished":
@@ -173,7 +183,7 @@ class Steps:
         return f'101  {len(self._events)} events; the agent: "{reply}"'
 
     async def stream(self) -> str:
-        path = f"{self._url}/api/conversations/{self._conversation}/stream"
+        path = f"{URL}/api/conversations/{self._conversation}/stream"
         streamed = []
         async with self._session.get(path, headers=self._user) as answer:
             expect("the status", 200, answer.status)
@@ -219,7 +229,7 @@ class Steps:
 
     async def _ask(self, method: str, path: str, status: int, **kwargs: Any) -> Any:
         """The JSON body of the answer, which must have `status`."""
-        async with self._session.request(method, self._url + path, **kwargs) as answer:
+        async with self._session.request(method, URL + path, **kwargs) as answer:
             body = await answer.text()
             if answer.status != status:
                 raise TourError(f"{status} was expected, came {answer.status}: {body}")

@@ -22,23 +22,21 @@ class Terminal:
         )
 
     def line(self, text: str = "") -> None:
-        self._write(self._safe(text))
+        self._out.write(f"{text}\n")
+        self._out.flush()
 
     def heading(self, text: str) -> None:
-        self._write("")
-        self._write(self._paint("1", text))
+        self.line()
+        self.line(self._paint("1", text))
 
-    def step(self, seconds: float, what: str, answer: str) -> None:
-        self._report(seconds, what, answer, "")
+    def step(self, seconds: float, what: str, answer: str, colour: str = "") -> None:
+        took = self._paint("2", f"{seconds * 1000:8.1f} ms")
+        self.line(f"{took}  {what:<{_WHAT}}  {self._paint(colour, self.safe(answer))}")
 
     def failure(self, seconds: float, what: str, why: str) -> None:
-        self._report(seconds, what, f"FAILED: {why}", "1;31")
+        self.step(seconds, what, f"FAILED: {why}", "1;31")
 
-    def _report(self, seconds: float, what: str, answer: str, colour: str) -> None:
-        took = self._paint("2", f"{seconds * 1000:8.1f} ms")
-        self._write(f"{took}  {what:<{_WHAT}}  {self._paint(colour, self._safe(answer))}")
-
-    def _safe(self, text: str) -> str:
+    def safe(self, text: str) -> str:
         """Not every terminal takes every character, and none should obey a server's answer."""
         plain = "".join(c if c.isprintable() else "?" for c in text)
         encoding = self._out.encoding or "ascii"
@@ -46,7 +44,3 @@ class Terminal:
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
-
-    def _write(self, text: str) -> None:
-        self._out.write(f"{text}\n")
-        self._out.flush()

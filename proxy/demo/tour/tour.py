@@ -20,7 +20,7 @@ import aiohttp
 
 from proxy import __version__
 from proxy.demo.tour.child import ProxyEndedError
-from proxy.demo.tour.steps import Steps, TourError
+from proxy.demo.tour.steps import SOCKET, Steps, TourError
 from proxy.demo.tour.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ async def _walk(terminal: Terminal, steps: Steps) -> int:
 
 
 def _show_log(terminal: Terminal, child: ProxyChild | None) -> None:
-    lines = child.log if child is not None else []
+    lines = child.log() if child is not None else []
     terminal.heading("The proxy's last log lines" if lines else "The proxy logged nothing")
     for line in lines:
-        terminal.line(f"  {line}")
+        terminal.line(f"  {terminal.safe(line)}")
 
 
 async def _tour(terminal: Terminal) -> int:
@@ -72,7 +72,8 @@ async def _tour(terminal: Terminal) -> int:
         f"deferred-init-proxy {__version__}: a warm-pool pod's life, with the sample agent server"
     )
     with tempfile.TemporaryDirectory(prefix="init-demo-") as directory:
-        async with aiohttp.ClientSession() as session:
+        connector = aiohttp.UnixConnector(f"{directory}/{SOCKET}")
+        async with aiohttp.ClientSession(connector=connector) as session:
             steps = Steps(Path(directory), session)
             try:
                 code = await _walk(terminal, steps)
