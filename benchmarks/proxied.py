@@ -66,6 +66,7 @@ class Proxied:
                 "url": f"http+unix://{inner}",
                 "command": [*command, *upstream_arguments],
                 "run_dir": str(home / "run"),
+                "dormancy": "cold",
             },
         }
         self._tcp = "listen" in settings

@@ -133,6 +133,7 @@ class Proxied(Server):
             "UPSTREAM__ON_EXIT": on_exit,
             "UPSTREAM__PRELOAD__TIMEOUT": str(PATIENCE),
         }
+        settings["UPSTREAM__DORMANCY"] = "preload" if plan is not None else "cold"
         if plan is not None:
             settings["UPSTREAM__PRELOAD__PLAN"] = str(plan)
         env = {f"PROXY_{name}": value for name, value in settings.items()}

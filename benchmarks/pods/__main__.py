@@ -52,7 +52,7 @@ def plan_of(image: str) -> str:
 
 @contextmanager
 def started(overlay: str, agent: Agent, plan: str) -> Iterator[Pod]:
-    pod = Pod(overlay, agent, plan=plan)
+    pod = Pod(overlay, agent, plan=plan, dormancy="preload")
     try:
         yield pod.start()
     finally:

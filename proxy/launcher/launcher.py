@@ -37,6 +37,7 @@ class Launcher:
         self._operations = {
             "prepare": self._prepare,
             "hasten": self._hasten,
+            "find": self._find,
             "record": self._record,
             "start": self._start,
             "given": self._given,
@@ -139,6 +140,9 @@ class Launcher:
         if self._warmth is not None:
             self._warmth.hasten()
         return {}
+
+    def _find(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"found": self._warm().find(message)}
 
     def _record(self, message: dict[str, Any]) -> dict[str, Any]:
         self._warm().record(message)

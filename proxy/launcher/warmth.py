@@ -22,6 +22,7 @@ from .session.preload import Preload
 from .session.spec import Spec
 from .upstream.delivery import base_environment
 from .warm.succession import Succession
+from .warm.zygote import Zygote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .session.command import Command
 
 RECORDINGS = 3  # that fail, in a row
+FIND_LIMIT = 10.0  # seconds for an interpreter to start and look for a module
 
 
 class Warmth:
@@ -109,6 +111,24 @@ class Warmth:
         except Unsuitable as error:
             raise LaunchError("cannot record: %s" % error) from None
         self._start_recording(spec, command, preload, self._recorded_only)
+
+    def find(self, message: dict[str, Any]) -> bool | None:
+        """Whether the upstream could import `module`; None when that cannot be told."""
+        spec = Spec(message)
+        try:
+            command = command_of(spec)
+        except Unsuitable:
+            return None
+        zygote = Zygote(
+            self._loop,
+            self._children,
+            emit=lambda _stream, _line: None,
+            on_progress=lambda _done, _total: None,
+            on_change=lambda: None,
+        )
+        zygote.start(spec, command, [], FIND_LIMIT, find=str(message.get("module")))
+        self._loop.run_until(lambda: zygote.pid is None)
+        return zygote.report["found"] if zygote.report is not None else None
 
     def fork(self, spec: Spec, stdout: int, stderr: int) -> int:
         return self._servers.fork(spec, stdout, stderr)

@@ -66,7 +66,7 @@ class Server:
     """One proxy: one listener, one upstream, one life cycle."""
 
     def __init__(self, settings: Settings, log: Log) -> None:
-        upstream = settings.upstream
+        upstream = settings.upstream if settings.deferred_init else settings.upstream.at_once()
         mapping = upstream.fields_and_files
         native = upstream.native if settings.deferred_init else None
         self._settings = settings

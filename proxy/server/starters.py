@@ -67,7 +67,7 @@ def make_starter(
         on_warming=on_warming,
         on_leaving=on_leaving,
         # A recording needs the upstream's address for itself.
-        put_off=native is not None and upstream.preload.modules == "auto",
+        put_off=native is not None and upstream.records,
     )
     if native is None:
         return launched

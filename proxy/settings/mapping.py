@@ -10,7 +10,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from proxy.settings.values import EnvName, Mode, RequestPath, Text  # noqa: TC001  pydantic
+from proxy.settings.values import (  # noqa: TC001  pydantic
+    EnvName,
+    Mode,
+    ModuleName,
+    RequestPath,
+    Text,
+)
 
 FieldKind = Literal["text", "texts", "objects", "variables"]
 
@@ -129,6 +135,11 @@ class NativeSettings(Model):
     path: RequestPath = Field(
         default="/api/init",
         description="Where it says its `state` (GET) and takes its init (POST).",
+    )
+    module: ModuleName | None = Field(
+        default=None,
+        description="A module that only a server with the mode has: in a Python server without "
+        "it the mode is not tried.",
     )
     at_boot: tuple[EnvName, ...] = Field(
         default=(),

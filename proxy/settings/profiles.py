@@ -77,6 +77,7 @@ OPENHANDS: Final = MappingSettings(
     native=NativeSettings(
         switch={"OH_DEFERRED_INIT": "true"},
         key_env="OH_SECRET_KEY",
+        module="openhands.agent_server.init_router",
         # Its configuration, and what its packages read at their import and nowhere else.
         at_boot=(
             *("OH_*", "SESSION_API_KEY", "OPENHANDS_*", "LOG_*", "DEBUG", "DEBUG_LLM", "CI"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
@@ -26,9 +25,8 @@ from proxy.settings.values import (
     Status,
     Text,
     Url,
+    module_name,
 )
-
-_MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def _command(argv: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,10 +40,7 @@ def _modules(value: Any) -> tuple[str, ...] | Literal["auto"]:
         return "auto"
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise ValueError("must be a list of module names, or auto")
-    for name in value:
-        if not _MODULE.fullmatch(name):
-            raise ValueError(f"{name!r} is not a module's name")
-    return tuple(value)
+    return tuple(module_name(name) for name in value)
 
 
 Command = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_command)]
@@ -72,8 +67,9 @@ class ReadySettings(Model):
 
 class PreloadSettings(Model):
     modules: Modules = Field(
-        default=(),
-        description="Modules that the fork server imports before an init: a list, or auto.",
+        default="auto",
+        description="Modules that the fork server imports before an init: a list, or auto, which "
+        "is the plan's, or recorded at the start.",
     )
     plan: AbsolutePath | None = Field(
         default=None, description="File with a recorded list of modules."
@@ -87,6 +83,11 @@ class PreloadSettings(Model):
     @property
     def enabled(self) -> bool:
         return bool(self.modules) or self.plan is not None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether somebody has said what is to be preloaded."""
+        return self.modules not in {"auto", ()} or self.plan is not None
 
 
 class RestartSettings(Model):
@@ -153,11 +154,10 @@ class UpstreamSettings(Model):
         description="For `on_exit: restart`: when the proxy ends because the upstream does not "
         "stay up, a restart that fails counting as a death.",
     )
-    dormancy: Literal["auto", "native", "preload", "cold"] | None = Field(
-        default=None,
+    dormancy: Literal["auto", "native", "preload", "cold"] = Field(
+        default="auto",
         description="How the upstream waits for an init: native, in a dormant mode of its own; "
-        "preload, with its modules imported; cold, not at all; auto, as well as it can; null, as "
-        "`preload` says.",
+        "preload, with its modules imported; cold, not at all; auto, as well as it can.",
     )
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."
@@ -173,9 +173,24 @@ class UpstreamSettings(Model):
     )
 
     @property
+    def preloads(self) -> bool:
+        """Whether a launcher is to import modules before an init, by itself or as second best."""
+        launched = self.activation in {"spawn", "launcher"}
+        return launched and self.dormancy != "cold" and self.preload.enabled
+
+    @property
+    def records(self) -> bool:
+        """Whether it may have to find out first which."""
+        return self.preloads and self.preload.modules == "auto"
+
+    @property
     def warms(self) -> bool:
         """Whether a pod can be claimed only some time after its start."""
-        return self.preload.enabled or self.activation in {"launcher", "forward"}
+        return self.preloads or self.activation in {"launcher", "forward"}
+
+    def at_once(self) -> UpstreamSettings:
+        """For an upstream that waits for nothing: what only a wait pays for is left out."""
+        return self if self.preload.chosen else self.model_copy(update={"dormancy": "cold"})
 
     @property
     def native(self) -> NativeSettings | None:

@@ -29,6 +29,7 @@ from proxy.settings.addresses import (
     require_text,
 )
 
+_MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
 
 # A year: longer is a slip (milliseconds, a timestamp), and the event loop's clock stays exact.
@@ -90,6 +91,12 @@ def _env_name(name: str) -> str:
     return _sendable(name)
 
 
+def module_name(name: str) -> str:
+    if not _MODULE.fullmatch(name):
+        raise ValueError(f"{name!r} is not a module's name")
+    return name
+
+
 def _absolute(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must be an absolute path")
@@ -134,6 +141,7 @@ Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False), NotBoo
 SecondsOrZero = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False), NotBool]
 Status = Annotated[int, Field(ge=200, le=599), NotBool]
 Text = Annotated[str, AfterValidator(_sendable)]
+ModuleName = Annotated[str, AfterValidator(module_name)]
 EnvName = Annotated[str, AfterValidator(_env_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), AfterValidator(_sendable)]
 RequestPath = Annotated[str, AfterValidator(_target)]

@@ -60,13 +60,19 @@ SAMPLE = Agent(
 class Pod:
     """The pod of `overlay`; `proxy` and `agent` are its two containers, or one and the same.
 
-    `plan` is the text of the agent's preload plan, for overlays that mount one.
+    `plan` is the text of the agent's preload plan, for overlays that mount one, and `dormancy` the
+    proxy's own choice if nothing is said.
     """
 
-    def __init__(self, overlay: str, agent: Agent = SAMPLE, *, plan: str = "") -> None:
+    def __init__(
+        self, overlay: str, agent: Agent = SAMPLE, *, plan: str = "", dormancy: str = ""
+    ) -> None:
         self._overlay = overlay
         self._agent = agent
         self._plan = plan
+        self._environment = [
+            *("--env", f"OH_SECRET_KEY={KEY}", "--env", f"PROXY_UPSTREAM__DORMANCY={dormancy}")
+        ]
         self.name = f"{overlay}-{uuid.uuid4().hex[:8]}"
         self._directory = Path(tempfile.mkdtemp(prefix="pod-"))
         self._directory.chmod(0o755)
@@ -86,7 +92,7 @@ class Pod:
                 *("--name", f"{self.name}-{name}"),
                 *self._security(container),
                 *self._volumes(container),
-                *(["--env", f"OH_SECRET_KEY={KEY}"] if container.get("env") else []),
+                *(self._environment if container.get("env") else []),
                 *self._command(container),
             )
             if container.get("ports"):

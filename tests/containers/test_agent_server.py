@@ -43,8 +43,8 @@ def plan() -> str:
 
 
 @contextmanager
-def dormant(overlay: str, plan: str) -> Iterator[Pod]:
-    pod = Pod(overlay, REAL, plan=plan)
+def dormant(overlay: str, plan: str, dormancy: str = "") -> Iterator[Pod]:
+    pod = Pod(overlay, REAL, plan=plan, dormancy=dormancy)
     try:
         pod.start().proxy.until("/ready", patience=BOOT)
         yield pod
@@ -63,16 +63,19 @@ def claim(pod: Pod) -> None:
     assert search(pod, USER) == 200
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_whole_life_cycle(overlay: str, plan: str) -> None:
-    with dormant(overlay, plan) as pod:
+@pytest.mark.parametrize(
+    ("overlay", "dormancy", "kind"),
+    [("sidecar", "", "native"), ("sidecar", "preload", "warm"), ("entrypoint", "", "native")],
+)
+def test_the_whole_life_cycle(overlay: str, dormancy: str, kind: str, plan: str) -> None:
+    with dormant(overlay, plan, dormancy) as pod:
         assert search(pod) == 503
         assert search(pod, USER) == 503
         assert pod.proxy.init(INIT, key="wrong")[0] == 401
         claim(pod)
         details = pod.proxy.request("GET", "/api/init?details=true")[1]
-        print(f"\n{overlay}: {details['timings']}")
-        assert details["start"] == {"kind": "warm", "why": None}
+        print(f"\n{overlay}, {kind}: {details['timings']}")
+        assert details["start"] == {"kind": kind, "why": None}
         # The server's own authentication, with the key that came after the modules were imported.
         assert search(pod) == 401
         assert search(pod, "another") == 401
@@ -99,7 +102,8 @@ def test_the_image_with_the_proxy_on_top_needs_nothing_but_a_key(run: Run) -> No
     pod = run("--env", f"OH_SECRET_KEY={KEY}", image=AGENT_WARM_IMAGE)
     pod.until("/ready", patience=BOOT)
     assert pod.init({"session_api_keys": [USER]}) == (200, {"state": "ready", "error": None})
-    assert pod.request("GET", "/api/init?details=true")[1]["start"] == {"kind": "warm", "why": None}
+    start = pod.request("GET", "/api/init?details=true")[1]["start"]
+    assert start == {"kind": "native", "why": None}
     assert pod.request("GET", SEARCH)[0] == 401
     assert pod.request("GET", SEARCH, X_Session_API_Key=USER)[0] == 200
     assert pod.inspect()["Config"]["User"] == "10001:10001"
@@ -115,7 +119,7 @@ def killed(container: Container) -> None:
 def test_entrypoint_a_kill_ends_everything_and_the_next_life_is_dormant(plan: str) -> None:
     with dormant("entrypoint", plan) as pod:
         claim(pod)
-        assert len(pod.proxy.processes()) >= 4  # proxy, launcher, fork server, agent server
+        assert len(pod.proxy.processes()) >= 3  # proxy, launcher, agent server
         killed(pod.proxy)
         pod.restart(pod.proxy)
         pod.proxy.until("/ready", patience=BOOT)
@@ -140,7 +144,7 @@ def test_sidecar_the_session_goes_on_after_a_kill_of_either_container(plan: str)
 
 
 def test_sidecar_without_a_plan_one_is_recorded_at_the_start() -> None:
-    with dormant("sidecar", "") as pod:
+    with dormant("sidecar", "", "preload") as pod:
         claim(pod)
         assert pod.proxy.request("GET", "/api/init?details=true")[1]["start"]["kind"] == "warm"
         assert search(pod) == 401

@@ -67,11 +67,11 @@ ONE_FAULT = [
         "upstream.dormancy: cannot be native without deferred_init",
     ),
     (
-        "upstream: {dormancy: preload}",
-        "upstream.dormancy: cannot be preload: nothing is to be preloaded; set upstream",
+        "upstream: {dormancy: preload, preload: {modules: []}}",
+        "upstream.dormancy: cannot be preload: nothing is to be preloaded; leave",
     ),
     (
-        "upstream: {dormancy: cold, preload: {modules: auto}}",
+        "upstream: {dormancy: cold, preload: {modules: [json]}}",
         "upstream.preload: has no effect with upstream.dormancy: cold",
     ),
     (
@@ -83,7 +83,7 @@ ONE_FAULT = [
         "upstream.mapping.native.switch: ",
     ),
     (
-        "upstream: {activation: forward, preload: {modules: auto}}",
+        "upstream: {activation: forward, preload: {modules: [json]}}",
         "upstream.preload: has no effect with upstream.activation: forward",
     ),
     (

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def preload_message(upstream: UpstreamSettings) -> dict[str, Any] | None:
     """The field `preload` of the launcher's operations; None when nothing is to be preloaded."""
-    preload = upstream.preload
-    if not preload.enabled:
+    if not upstream.preloads:
         return None
+    preload = upstream.preload
     terms = recording_terms(upstream)
     return preload.model_dump(mode="json") | terms | {"files": guessable_files(upstream)}
 

@@ -92,7 +92,7 @@ class LaunchedStarter:
         A cancelled start may yet succeed; `stop` ends what it began.
         """
         await self._session.open()
-        if self._upstream.preload.modules == "auto" and not self._put_off:
+        if self._upstream.records and not self._put_off:
             await vacate(self._upstream.url, self._end_recording)
         await ensure_vacant(self._upstream.url)
         self._runs.begin(plan)
@@ -108,6 +108,16 @@ class LaunchedStarter:
         Raises `LauncherError` with the reason why that would not be what a start is.
         """
         await self._session.call("given", **start_fields(plan))
+
+    async def lacks(self, module: str) -> bool:
+        """Whether the upstream is a Python program that cannot import `module`."""
+        try:
+            answer = await self._session.call(
+                "find", module=module, **command_fields(self._upstream)
+            )
+        except LauncherError:  # an older launcher's word for not knowing
+            return False
+        return answer["found"] is False
 
     async def preload(self) -> None:
         """Begin to preload, where that was put off. Raises `LauncherError`."""

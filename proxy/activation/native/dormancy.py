@@ -95,6 +95,11 @@ class Dormancy:
         self._renew()
         self._task = asyncio.create_task(self._until_one_waits(), name="dormant upstream")
 
+    def rule_out(self, why: str) -> None:
+        """None will come up."""
+        self._renew()
+        self._tell(why)
+
     async def adopt(self, started: Started, key: str) -> bool:
         """Take one that a predecessor has left; False when it does not wait any more."""
         self._on_key(key)

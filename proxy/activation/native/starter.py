@@ -165,8 +165,18 @@ class NativeStarter:
             if found.plan.key and await self._dormancy.adopt(found.started, found.plan.key):
                 return False
             await self._end()
-        self._dormancy.begin()
+        await self._begin()
         return False
+
+    async def _begin(self) -> None:
+        """Have a dormant upstream come up, unless it is known beforehand that there can be none."""
+        module = self._native.module
+        if module is None or not await self._launched.lacks(module):
+            self._dormancy.begin()
+            return
+        self._out = ""  # of such a server nothing better can be expected, and nothing is said
+        await self._launched.preload()
+        self._dormancy.rule_out(f"the upstream has no module {module}")
 
     async def _is_vacant(self, plan: Plan) -> bool:
         """Whether nobody was told that the upstream, which runs by `plan`, is ready."""
@@ -242,8 +252,8 @@ class NativeStarter:
 
     async def _anew(self, plan: Plan, why: str) -> Started:
         started = await self._launched.start(plan)
-        reasons = [why] if started.why in {None, NOTHING_PRELOADED} else [why, str(started.why)]
-        return dataclasses.replace(started, why="; ".join(reasons))
+        other = None if why and started.why == NOTHING_PRELOADED else started.why
+        return dataclasses.replace(started, why="; ".join(filter(None, (why, other))) or None)
 
     async def _give_up(self, why: str) -> None:
         logger.warning("the upstream is not dormant by itself", extra={"reason": why})

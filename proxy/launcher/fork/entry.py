@@ -66,17 +66,27 @@ def _argv0(command: Command) -> str:
         sys.path[:] = saved
 
 
+def is_there(module: str) -> bool:
+    """Whether it could be imported; nothing is, to find out."""
+    return _spec(module) is not None
+
+
 def _origin(module: str) -> str | None:
+    spec = _spec(module)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = _find(module + ".__main__", spec.submodule_search_locations)
+    return spec.origin if spec else None
+
+
+def _spec(module: str) -> Any:
     path: Any = None
     spec = None
     for name in _parents(module):
         spec = _find(name, path)
         if spec is None:
             return None
-        path = spec.submodule_search_locations
-    if path is not None:
-        spec = _find(module + ".__main__", path)
-    return spec.origin if spec else None
+        path = spec.submodule_search_locations or ()
+    return spec
 
 
 def _parents(module: str) -> list[str]:

@@ -6,7 +6,7 @@ directory, and speaks JSON lines with the launcher over descriptor 3:
     launcher: {"command": …, "modules": […], "linger": seconds}
     here:     {"event": "importing", "module": …, "done": n}   before each import
               {"event": "warm", "seconds": …, "once": null | text} | {"event": "failed", "why": …}
-             | {"event": "report", …}                              for a trial: see `trial`
+             | {"event": "report", …}       for a trial (see `trial`), or a module to `find`
     launcher: {"op": "child"}, with the socket that a child is to wait at (see `child_of_fork`)
     here:     {"event": "unborn", "why": …}                    when there could be none
 
@@ -90,6 +90,9 @@ class ForkServer:
             entry.arrange(self.command)
         except Unsuitable as error:
             raise CannotPreloadError(str(error)) from None
+        if "find" in config:
+            self._stream.send({"event": "report", "found": entry.is_there(config["find"])})
+            os._exit(0)
         present = identity()
         differs = difference(config.get("identity") or present, present)
         if differs:

@@ -130,7 +130,7 @@ def _activation(upstream: UpstreamSettings) -> Iterator[Fault]:
                 "the upstream is started by somebody else",
                 about=about,
             )
-    if upstream.preload.enabled and way in {"signal", "forward"}:
+    if upstream.preload.chosen and way in {"signal", "forward"}:
         yield Fault(
             ("upstream", "preload"),
             f"has no effect with upstream.activation: {way}",
@@ -169,9 +169,9 @@ def _dormancy(settings: Settings) -> Iterator[Fault]:
             about=(("deferred_init",),),
         )
     if wanted == "preload" and not upstream.preload.enabled:
-        hint = "set upstream.preload.modules (auto: recorded at the start)"
+        hint = "leave upstream.preload.modules out (auto: recorded at the start)"
         yield Fault(here, "cannot be preload: nothing is to be preloaded", hint, about=about)
-    if wanted == "cold" and upstream.preload.enabled:
+    if wanted == "cold" and upstream.preload.chosen:
         yield Fault(
             ("upstream", "preload"), "has no effect with upstream.dormancy: cold", about=about
         )

@@ -41,7 +41,7 @@ async def test_a_server_that_is_not_native_is_started_otherwise_from_then_on(
     serve: Serve, tmp_path: Path, boot: str, why: str
 ) -> None:
     mood(tmp_path, boot=boot)
-    proxy = await serve(settings(tmp_path, preload={"timeout": 3}, dormancy="auto"))
+    proxy = await serve(settings(tmp_path, preload={"modules": [], "timeout": 3}))
     line = await proxy.logged(
         lambda line: line["message"] == "the upstream is not dormant by itself"
     )
@@ -78,6 +78,20 @@ async def test_who_asks_for_native_alone_is_told_that_it_never_will_be(
     (line,) = [line for line in proxy.log if line["message"] == "cannot start"]
     assert line["error"] == (
         "upstream.dormancy is native, but the upstream became ready and knows of no dormant state"
+    )
+
+
+async def test_nor_is_a_server_tried_that_is_known_to_have_no_such_mode(
+    serve: Serve, tmp_path: Path
+) -> None:
+    chosen = settings(tmp_path, dormancy="native")
+    chosen["upstream"]["command"][1:1] = ["-P"]
+    proxy = await serve(chosen)
+    assert await proxy.ended() == 1
+    (line,) = [line for line in proxy.log if line["message"] == "cannot start"]
+    assert line["error"] == (
+        "upstream.dormancy is native, but the upstream has no module"
+        " openhands.agent_server.init_router"
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
-SERVER = ROOT / "tests" / "upstreams" / "native.py"
+SERVER = ROOT / "tests" / "upstreams" / "native" / "server.py"
 KEY = "s-1234567"
 BODY: dict[str, Any] = {"session_api_keys": [KEY], "env": {"LLM_API_KEY": "sk-1234567"}}
 READY = (200, {"state": "ready", "error": None})
@@ -26,7 +26,8 @@ def command(directory: Path) -> list[str]:
 
 
 def settings(directory: Path, **upstream: Any) -> dict[str, Any]:
-    chosen = {"command": command(directory), "dormancy": "auto"} | upstream
+    nothing = {"modules": ()}  # what is not native is started cold
+    chosen = {"command": command(directory), "dormancy": "auto", "preload": nothing} | upstream
     return echo_settings(directory, **chosen)
 
 

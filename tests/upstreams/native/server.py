@@ -1,6 +1,6 @@
 """A server with a dormant mode and an init of its own, as the profile `openhands` describes them.
 
-python native.py --unix PATH --mood FILE
+python server.py --unix PATH --mood FILE
 
 Started with OH_DEFERRED_INIT=true it is dormant until POST /api/init with X-Init-API-Key =
 OH_SECRET_KEY; else it serves at once by its environment, and knows of no init. FILE holds a JSON
