@@ -123,7 +123,7 @@ def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
     for name, value in message["env"].items():
         os.environb[_raw(name)] = _raw(value)
     hold_off()
-    _retitle(message["title"], message["name"])
+    _rewrite(message["title"], message["name"], {*message["unset"], *message["env"]})
     if message.get("report"):
         Reporter(os.dup(descriptors[2]))
     for fd in descriptors:
@@ -134,22 +134,31 @@ def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _retitle(argv: list[str], name: str) -> None:
-    """Let `ps` show the upstream's command: write it over the fork server's arguments.
+def _rewrite(argv: list[str], name: str, changed: set[str]) -> None:
+    """Let `ps` show the upstream's command, and nobody the values of variables that were changed.
 
-    They take at least as many bytes; what is over reads as empty arguments. A failure is cosmetic.
+    Both lie where the kernel has put them at the fork server's start: proc_pid_cmdline(5),
+    proc_pid_environ(5). The arguments take at least as many bytes as the command; what is over
+    reads as empty ones. What is left of the environment is still in use, and stays where it is.
     """
     title = b"".join(_raw(item) + b"\0" for item in argv)
+    names = {_raw(item) for item in changed}
     try:
         with open("/proc/self/comm", "wb", buffering=0) as comm:
             comm.write(os.fsencode(name)[:15])
         with open("/proc/self/stat", "rb") as status:
             fields = status.read().rpartition(b")")[2].split()
-        start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: proc_pid_stat(5)
-        if not 0 < len(title) <= end - start:
-            return
+        # arg_start, arg_end, env_start, env_end: proc_pid_stat(5)
+        start, end, first, last = (int(field) for field in fields[45:49])
         with open("/proc/self/mem", "r+b", buffering=0) as memory:
-            memory.seek(start)
-            memory.write(title.ljust(end - start, b"\0"))
+            if 0 < len(title) <= end - start:
+                memory.seek(start)
+                memory.write(title.ljust(end - start, b"\0"))
+            memory.seek(first)
+            for entry in memory.read(last - first).split(b"\0"):
+                if entry.partition(b"=")[0] in names:
+                    memory.seek(first)
+                    memory.write(bytes(len(entry)))
+                first += len(entry) + 1
     except (OSError, ValueError, IndexError):
-        pass
+        pass  # the title is for people; the values are those of the pod that anybody in it may know

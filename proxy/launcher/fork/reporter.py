@@ -1,7 +1,10 @@
 """Lives in the upstream while it is being recorded, and tells what it has loaded and made.
 
-What it has made is removed when the recording is done. It is a thread of its own, because the
-upstream must not notice. Used in recording runs only.
+Modules are told in the order in which their imports began: one that is imported under the care of
+another (within a `try`, or with a setting that is put back afterwards) comes after that one, and is
+never imported by itself. `sys.modules` has them as they were finished. What the upstream has made
+is removed when the recording is done. It is a thread of its own, because the upstream must not
+notice. Used in recording runs only.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import os
 import socket
 import sys
 import threading
+
+from ..audit.calls import executed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ class Reporter:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(True)
         self._made: dict[str, None] = {}
+        self._begun: dict[str, None] = {}
         os.register_at_fork(after_in_child=self._socket.close)
         sys.addaudithook(self._hook)
         threading.Thread(target=self._serve, name="reporter", daemon=True).start()
@@ -31,11 +37,18 @@ class Reporter:
     def _serve(self) -> None:
         """One report per byte received."""
         while self._socket.recv(1):
-            report = {"modules": list(sys.modules), "made": list(self._made)}
+            loaded = dict.fromkeys(sys.modules)
+            order = [name for name in self._begun if name in loaded]
+            modules = list(dict.fromkeys([*order, *loaded]))
+            report = {"modules": modules, "made": list(self._made)}
             self._socket.sendall(json.dumps(report).encode() + b"\n")
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
-        if event == "open":
+        if event == "import":
+            self._begins(args[0])
+        elif event == "exec":
+            self._begins(executed())  # the only word of `importlib.import_module`
+        elif event == "open":
             path, mode, flags = args
             if (flags or 0) & os.O_CREAT or (mode and not _MAKING.isdisjoint(mode)):
                 self._note(path)
@@ -43,6 +56,14 @@ class Reporter:
             self._note(args[0])
         elif event in ("os.rename", "os.link", "os.symlink"):
             self._note(args[1])
+
+    def _begins(self, module: str | None) -> None:
+        """It, and the packages that it is in, whose imports are part of its own."""
+        if module is not None and module not in self._begun:
+            for end, letter in enumerate(module):
+                if letter == ".":
+                    self._begun.setdefault(module[:end])
+            self._begun[module] = None
 
     def _note(self, path: object) -> None:
         if isinstance(path, (str, bytes)):

@@ -211,6 +211,20 @@ def test_secrets_are_not_left_readable_in_the_fork_server(tmp_path: Path) -> Non
         launcher.stop(0)
 
 
+def test_a_forks_environ_has_no_value_that_a_start_has_changed_or_removed(tmp_path: Path) -> None:
+    program = "import os, time; print(os.environ['CHANGED'], flush=True); time.sleep(600)"
+    write(tmp_path, {"prog.py": program})
+    pod = {"REMOVED_KEY": "s3cret-removed", "CHANGED": "s3cret-changed", "KEPT": "as-it-was"}
+    with Warm(base(tmp_path, "-m", "prog", **pod), ["json"]) as launcher:
+        answer = launcher.begin(env={"CHANGED": "delivered"}, unset=["REMOVED_*"])
+        assert answer["kind"] == "warm", answer
+        launcher.line("delivered")
+        told = Path(f"/proc/{answer['pid']}/environ").read_bytes()
+        assert b"s3cret" not in told
+        assert b"KEPT=as-it-was\0" in told
+        launcher.stop(0)
+
+
 def test_progress_is_told_while_warming(tmp_path: Path) -> None:
     write(tmp_path, {f"m{n}.py": "import time; time.sleep(.15)" for n in range(6)})
     write(tmp_path, {"prog.py": ""})

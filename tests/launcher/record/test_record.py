@@ -74,10 +74,36 @@ def test_a_recording_strikes_every_reader_and_every_importer_of_one(
     plan = event["plan"]
     assert plan is not None, event
     assert {"app", "app.config", "app.clean", "app.made_up", "json"} <= set(plan["modules"])
-    assert not {*STRUCK, "app.api", "app.fake", "__main__"} & set(plan["modules"])
+    assert not {*STRUCK, "app.api", "__main__"} & set(plan["modules"])
     assert set(plan["struck"]) >= STRUCK | {"app.api"}
     # Nothing is left behind.
     assert {str(path) for path in tmp_path.rglob("*")} - before <= {f"{tmp_path}/s.sock"}
+
+
+GUARDED = {
+    "app/__main__.py": f"import app.guard\n{SERVE}",
+    "app/__init__.py": "",
+    # Quiet has to be undone by whoever imports it, and nobody but this module knows.
+    "app/guard.py": """
+        import importlib, logging
+        importlib.import_module("app.quiet")
+        importlib.import_module("app.deep.er")
+        logging.disable(logging.NOTSET)
+    """,
+    "app/quiet.py": "import logging; logging.disable(logging.CRITICAL)",
+    "app/deep/__init__.py": "import app.quiet",
+    "app/deep/er.py": "import app.quiet",
+}
+
+
+def test_what_is_imported_under_the_care_of_another_is_preloaded_so(tmp_path: Path) -> None:
+    write(tmp_path, GUARDED)
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        assert launcher.call("record", **argv, preload=terms(tmp_path))["ok"]
+        modules = recorded(launcher)["plan"]["modules"]
+    ours = [name for name in modules if name.startswith("app")]
+    assert ours == ["app", "app.guard", "app.quiet", "app.deep", "app.deep.er"]
 
 
 def test_what_was_recorded_starts_warm_with_what_is_delivered(
