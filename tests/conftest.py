@@ -46,12 +46,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+async def serve(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serve]:
     """Start a proxy: `await serve(settings, env={…})`; without settings, before the echo upstream.
 
     Keyword arguments other than `env` and `prefix` (a command to run it by) are upstream settings.
     Everything is ended afterwards.
     """
+    executed = request.node.get_closest_marker("executed") is not None
     running: list[ProxyProcess] = []
 
     async def start(
@@ -62,7 +63,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         **upstream: Any,
     ) -> ProxyProcess:
         chosen = settings or echo_settings(tmp_path, **upstream)
-        proxy = ProxyProcess(chosen, tmp_path, env or {}, prefix)
+        proxy = ProxyProcess(chosen, tmp_path, env or {}, prefix, executed=executed)
         running.append(proxy)
         return await proxy.start()
 

@@ -15,6 +15,8 @@ import aiohttp
 import yaml
 from yarl import URL
 
+from tests.forked import Forked, can_fork, forked
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -30,6 +32,8 @@ if _BYTECODE_NAME not in os.environ:
     _BYTECODE = tempfile.TemporaryDirectory(prefix="bytecode-")
     os.environ[_BYTECODE_NAME] = _BYTECODE.name
 
+_LINE = 2**22  # bytes of the log, at most
+
 # Settings of the proxy that are also variables of the test's own environment.
 _OWN = ("OH_", "PROXY_")
 
@@ -43,7 +47,11 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 class ProxyProcess:
-    """`python -m proxy serve` with a settings file; its log lines are in `log` as they come."""
+    """`python -m proxy serve` with a settings file; its log lines are in `log` as they come.
+
+    Forked from what has imported it already (see `zygote`), unless a test looks at what only exec
+    does: `executed`, or by a command (`prefix`), or with variables that are read early.
+    """
 
     def __init__(
         self,
@@ -51,14 +59,17 @@ class ProxyProcess:
         directory: Path,
         env: dict[str, str],
         prefix: Sequence[str] = (),
+        *,
+        executed: bool = False,
     ) -> None:
         self._prefix = prefix
+        self._forked = can_fork(env) and not prefix and not executed
         self.config = directory / "proxy.yaml"
         self.config.write_text(yaml.safe_dump(settings))
         self.log: list[dict[str, Any]] = []
         self._env = clean_environment(**env)
         self._changed = asyncio.Condition()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
         self._reader: asyncio.Task[None] | None = None
         # A connection for each request: what is kept alive is the relay's tests' affair.
         connector = aiohttp.TCPConnector(force_close=True)
@@ -66,7 +77,7 @@ class ProxyProcess:
         self.url = ""
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> asyncio.subprocess.Process | Forked:
         assert self._process is not None
         return self._process
 
@@ -76,10 +87,14 @@ class ProxyProcess:
         return "\n".join(json.dumps(line, ensure_ascii=False) for line in self.log)
 
     async def start(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._prefix, sys.executable, "-m", "proxy", "serve", "--config", str(self.config),
-            stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=self._env, limit=2**22,
-        )  # fmt: skip
+        arguments = ["serve", "--config", str(self.config)]
+        if self._forked:
+            self._process = await forked(arguments, self._env, limit=_LINE)
+        else:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._prefix, sys.executable, "-m", "proxy", *arguments,
+                stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=self._env, limit=_LINE,
+            )  # fmt: skip
         self._reader = asyncio.create_task(self._read())
         line = await self.logged(lambda line: line.get("message") == "listening")
         self.url = f"http://{line['address']}"

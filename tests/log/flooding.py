@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from tests.forked import Forked
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 
 def stderr_of(proxy: ProxyProcess) -> asyncio.ReadTransport:
+    if isinstance(proxy.process, Forked):
+        return proxy.process.transport
     transport = cast("Any", proxy.process)._transport
     return cast("asyncio.ReadTransport", transport.get_pipe_transport(2))
 

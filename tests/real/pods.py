@@ -201,7 +201,7 @@ async def dormant_pod(
     container = container | {"PYTHONPYCACHEPREFIX": ""}
     chosen = settings(version, root, env or {}, dormancy)
     chosen["upstream"]["on_exit"] = on_exit
-    proxy = ProxyProcess(chosen, root, container)
+    proxy = ProxyProcess(chosen, root, container, executed=True)
     try:
         pod = Pod(version, root, await proxy.start())
         await pod.claimable()

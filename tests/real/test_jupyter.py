@@ -35,7 +35,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[ProxyProcess]:
     ]
     upstream["env"] = {"HOME": str(tmp_path / "home")}
     baked = {"OH_SECRET_KEY": KEY, "JUPYTER_TOKEN": "baked", "PYTHONPYCACHEPREFIX": ""}
-    proxy = ProxyProcess(settings, tmp_path, baked)
+    proxy = ProxyProcess(settings, tmp_path, baked, executed=True)
     await proxy.start()
     yield proxy
     await proxy.close()

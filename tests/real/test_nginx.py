@@ -53,7 +53,9 @@ async def proxy(tmp_path: Path) -> AsyncIterator[ProxyProcess]:
     configuration = tmp_path / "nginx.conf"
     user = pwd.getpwuid(os.geteuid()).pw_name
     configuration.write_text(CONFIGURATION.format(root=tmp_path, user=user))
-    proxy = ProxyProcess(settings(tmp_path, [binary, "-c", str(configuration)]), tmp_path, {})
+    proxy = ProxyProcess(
+        settings(tmp_path, [binary, "-c", str(configuration)]), tmp_path, {}, executed=True
+    )
     await proxy.start()
     yield proxy
     await proxy.close()

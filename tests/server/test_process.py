@@ -23,7 +23,7 @@ from tests.running import READY, activated, children_of, descendants_of, launche
 if TYPE_CHECKING:
     from tests.harness import Serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.executed]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a process namespace needs root")

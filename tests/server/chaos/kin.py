@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.demo.tour.processes import descendants
 from proxy.launcher.kernel.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from tests.forked import zygote_pid
 from tests.launcher.launching import alive
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ def kin(roots: Collection[int], launcher: int | None) -> list[Relative]:
     `launcher` is its pid where the test has started it, else it is found.
     """
     found: list[Relative] = []
+    zygote = zygote_pid()
     for process in sorted(descendants(os.getpid())[1:], key=attrgetter("started")):
+        if process.pid == zygote:
+            continue
         seen = _look(process.pid)
         if seen is None:
             _reap(process.pid, roots)
