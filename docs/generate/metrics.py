@@ -48,6 +48,7 @@ def _collected() -> Iterator[Metric]:
     traffic = SimpleNamespace(
         connections=0, tunnels=0, refusals=dict.fromkeys(sorted(reasons), 0),
         bytes_in=0, bytes_out=0, held_requests=0, open_connections=0,
+        crowd=SimpleNamespace(most=0, late=0),
     )  # fmt: skip
     timings = {"start": 0.1, "probe": 0.1, "total": 0.2}
     metrics = Metrics(

@@ -105,13 +105,17 @@ class ControlPlane:
         get = functools.partial(web.get, expect_handler=_expect)
         post = functools.partial(web.post, expect_handler=_expect)
         rest = functools.partial(web.route, "*", expect_handler=_expect)
-        for path in ("/health", *self._alive_paths):
-            app.add_routes([get(path, self.health), rest(path, _other_method)])
-        app.add_routes([get("/ready", self.ready), rest("/ready", _other_method)])
+        for path, handler in self.probes().items():
+            app.add_routes([get(path, handler), rest(path, _other_method)])
         if self._deferred:
             app.add_routes([get("/api/init", self.status), post("/api/init", self.initialize)])
         app.add_routes([rest("/api/init", _other_method if self._deferred else _not_deferred)])
         return app
+
+    def probes(self) -> dict[str, Callable[[web.Request], Awaitable[web.Response]]]:
+        """What a kubelet asks, by path."""
+        alive = dict.fromkeys(("/health", *self._alive_paths), self.health)
+        return {**alive, "/ready": self.ready}
 
     async def health(self, _request: web.Request) -> web.Response:
         if self._lifecycle.state is State.READY and not self._activation.alive:

@@ -43,6 +43,13 @@ _PHASES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1, 2.5, 5, 10, 
 _DORMANT: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
 
+class Crowd(Protocol):
+    """The limit of connections, and how many came over it."""
+
+    most: int
+    late: int
+
+
 class Traffic(Protocol):
     """The relay's counters: totals since the start, and what is open at the moment."""
 
@@ -59,6 +66,8 @@ class Traffic(Protocol):
     def held_requests(self) -> int: ...
     @property
     def open_connections(self) -> int: ...
+    @property
+    def crowd(self) -> Crowd: ...
 
 
 class Times(Protocol):
@@ -200,8 +209,18 @@ class Metrics:
             "Upgraded connections at the moment.",
             value=traffic.tunnels,
         )
+        yield GaugeMetricFamily(
+            f"{prefix}_connection_limit",
+            "Client connections that there may be: limits.connections, or what open files allow.",
+            value=traffic.crowd.most,
+        )
         yield CounterMetricFamily(
             f"{prefix}_connections", "Client connections accepted.", value=traffic.connections
+        )
+        yield CounterMetricFamily(
+            f"{prefix}_late_connections",
+            "Client connections accepted over the limit, for control paths only.",
+            value=traffic.crowd.late,
         )
         size = CounterMetricFamily(
             f"{prefix}_bytes",

@@ -21,6 +21,7 @@ class Verdict(enum.Enum):
     UNAUTHORIZED = "unauthorized"  # 401: no session key
     REFUSE = "refuse"  # 503, may come back
     CLOSE = "close"  # 503, and the connection ends: shutting down
+    CROWDED = "crowded"  # the same: too many connections
 
 
 # For the upstream that is there, or on its way.

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from proxy.lifecycle.gate import Verdict
 from proxy.relay.ends.client import Client
+from proxy.relay.exchange.intake import HEAD
+from proxy.relay.patience.crowd import Crowd
 
 if TYPE_CHECKING:
     from proxy.relay.ends.shared import Shared
 
 logger = logging.getLogger(__name__)
-
-# Connections over the limit are told so; over this much of it they are just cut.
-_TOLD: Final = 1.25
 
 
 class Relay:
@@ -30,13 +30,14 @@ class Relay:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.clients: set[Client] = set()
+        self.crowd = Crowd(shared.most, shared.places, _silent)
         self._gone = asyncio.Event()  # set whenever a connection ends while draining
         self.connections = 0
         self.refusals = shared.refusals
         self._received = self._returned = 0  # by connections that are closed
 
     def __call__(self) -> Client:
-        return Client(self.shared, self._admit, self._forget)
+        return Client(self.shared, self.shared.gate, self._admit, self._forget)
 
     @property
     def requests(self) -> int:
@@ -105,20 +106,28 @@ class Relay:
             for client in list(self.clients):
                 client.outlive()
 
+    def _gate_of_crowd(self, method: bytes, target: bytes) -> Verdict:
+        verdict = self.shared.gate(method, target)
+        return verdict if verdict is Verdict.CONTROL else Verdict.CROWDED
+
     def _admit(self, client: Client) -> None:
         self.connections += 1
         self.clients.add(client)
-        if len(self.clients) <= self.shared.most:
-            self.shared.wheel.arm(client, self.shared.head_ticks)
-        elif len(self.clients) <= self.shared.most * _TOLD + 1:
-            client.refuse(503, "too many connections")
-        else:
-            client.abort()
+        self.shared.wheel.arm(client, self.shared.head_ticks)
+        if not self.crowd.admit(client):
+            client.gate = self._gate_of_crowd
 
     def _forget(self, client: Client) -> None:
         self.clients.discard(client)
+        self.crowd.forget(client)
         self._received += client.record.received
         self._returned += client.record.returned
         self.shared.wheel.forget(client)
         if self.shared.draining:
             self._gone.set()
+
+
+def _silent(client: Client) -> bool:
+    """Whether it has no request under way, and has sent nothing of one."""
+    intake = client.talk.intake
+    return intake.stage == HEAD and not intake.held and not client.wire.unread()

@@ -1,17 +1,18 @@
-"""The admin listener: what operators ask, apart from what clients reach."""
+"""The admin listener: what operators and probes ask, apart from what clients reach."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from proxy.errors import ProxyError
-from proxy.server.listen import bound_address, open_listener
+from proxy.server.listen import BACKLOG, bound_address, open_listener
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable
 
     from proxy.settings import ListenSettings
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+# Connections at one time, as their descriptors are the proxy's own: a scraper's and some probes'.
+_MOST: Final = 16
+
+
 class Admin:
     """Serves `pages` (path -> handler of GET) on a socket of its own."""
 
@@ -28,13 +33,28 @@ class Admin:
         app = web.Application()
         app.add_routes([web.get(path, handler) for path, handler in pages.items()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        self._listener: asyncio.Server | None = None
 
     async def open(self, sock: socket.socket) -> None:
         await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        self._listener = await create(self._accept, sock=sock, backlog=BACKLOG)
 
     async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
+
+    def _accept(self) -> web.RequestHandler:
+        server = self._runner.server
+        if server is None:
+            raise ProxyError("the admin pages are not served")
+        # The first to come has had its answer, or only holds a place.
+        for each in server.connections[: max(0, len(server.connections) - _MOST + 1)]:
+            if each.transport is not None:
+                each.transport.abort()
+        return server()
 
 
 async def open_admin(listen: ListenSettings, pages: Callable[[], dict[str, Page]]) -> Admin | None:

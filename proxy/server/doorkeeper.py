@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _LOOKS: Final = frozenset({b"GET", b"HEAD"})  # which change nothing (RFC 9110 section 9.2.1)
 
 
+# What no page explains: it will not be different in a moment, or without doing something.
+_PLAIN: Final = frozenset({Verdict.UNAUTHORIZED, Verdict.CROWDED})
+
+
 class Doorkeeper:
     """Judges requests by the state of the moment, and by the session keys that were delivered.
 
@@ -76,7 +80,7 @@ class Doorkeeper:
     def refuse(self, verdict: Verdict, head: RequestHead) -> Refusal:
         """What a refused request is told: people get a page."""
         wants_page = page.wants_page(head.method, head.field(b"accept"))
-        if verdict is Verdict.UNAUTHORIZED or not wants_page:
+        if verdict in _PLAIN or not wants_page:
             return plain_refusal(verdict, head)
         state, error = self._lifecycle.state, self._lifecycle.error
         text = page.waiting_page(state, error, deferred=self._deferred)

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.errors import ProxyError
 from proxy.server.early import STOP_SIGNALS
@@ -40,20 +40,53 @@ def protect() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit of open files to `wanted`, as far as the hard limit lets us.
+# Files that are open whatever clients do: the loop's, the listeners', the launcher's, the log's.
+_OWN_DESCRIPTORS: Final = 64
+# Beside a client's connection may be one to the upstream and a pair to the control plane ...
+_OF_A_CLIENT: Final = 4
+# ... of which only the pair where nothing else is served.
+_OF_A_PLACE: Final = 3
+# Connections over the limit that are listened to, as they may be probes.
+_PLACES: Final = 64
+
+
+class Room(NamedTuple):
+    """How many client connections there can be, and places beyond them for the control paths."""
+
+    connections: int
+    places: int
+
+
+def room_in(descriptors: int, wanted: int) -> Room:
+    """What so many descriptors are enough for, at most `wanted` connections."""
+    free = max(descriptors - _OWN_DESCRIPTORS, 0)
+    places = max(1, min(_PLACES, free // 16))
+    connections = (free - _OF_A_PLACE * places) // _OF_A_CLIENT
+    return Room(max(1, min(wanted, connections)), places)
+
+
+def make_room(wanted: int) -> Room:
+    """Raise the soft limit of open files for so many connections, as far as the hard limit lets us.
 
     What is missing then is logged. The launcher gets the old limit back (`launched.own.process`).
     """
+    needed = _OWN_DESCRIPTORS + _OF_A_PLACE * _PLACES + _OF_A_CLIENT * wanted
+    room = room_in(_allow_descriptors(needed), wanted)
+    if room.connections < wanted:
+        logger.warning(
+            "limits.connections is more than open files (ulimit -Hn) allow",
+            extra={"wanted": wanted, "connections": room.connections},
+        )
+    return room
+
+
+def _allow_descriptors(wanted: int) -> int:
+    """How many there can be, up to `wanted`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < reachable:
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
-    if reachable < wanted:
-        logger.warning(
-            "limits.connections is more than open files allow",
-            extra={"wanted": wanted, "hard_limit": hard},
-        )
+    return reachable
 
 
 async def take_resolver_threads(loop: asyncio.AbstractEventLoop) -> None:

@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import platform
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-# Files that are open whatever clients do: the loop's, the listeners', the launcher's, the log's.
-_OWN_DESCRIPTORS: Final = 64
 
 
 def run_server(settings: Settings, log: Log) -> int:
@@ -112,18 +109,20 @@ class Server:
             on_phase=self._watch.progressed,
         )
         # ... then who answers for the proxy itself ...
+        control = ControlPlane(
+            lifecycle=self._lifecycle,
+            watch=self._watch,
+            activation=self._activator,
+            deferred=settings.deferred_init,
+            alive_paths=mapping.alive_paths,
+            key=key.get_secret_value() if key is not None else None,
+            plan=self._plan,
+            probe=self._probe.check,
+            leaving=self._stopping.asked.done,
+        )
+        self._probes = control.probes()
         self._control = Inlet(
-            ControlPlane(
-                lifecycle=self._lifecycle,
-                watch=self._watch,
-                activation=self._activator,
-                deferred=settings.deferred_init,
-                alive_paths=mapping.alive_paths,
-                key=key.get_secret_value() if key is not None else None,
-                plan=self._plan,
-                probe=self._probe.check,
-                leaving=self._stopping.asked.done,
-            ).application(),
+            control.application(),
             head_size=settings.limits.head_size,
             header_count=settings.limits.header_count,
             idle=settings.limits.idle_timeout,
@@ -137,12 +136,14 @@ class Server:
         )
         self._tally = Tally()
         access = settings.log.access
+        room = process.make_room(settings.limits.connections)
         shared = Shared(
             gate=doorkeeper.gate,
             dial=upstream.url.address,
             control=self._control.connect,
             refuse=doorkeeper.refuse,
-            limits=settings.limits,
+            limits=settings.limits.model_copy(update={"connections": room.connections}),
+            places=room.places,
             trusted_proxies=settings.listen.trusted_proxies,
             hold=settings.gate.hold,
             admits=doorkeeper.admits if doorkeeper.enforces else None,
@@ -174,8 +175,6 @@ class Server:
         loop = asyncio.get_running_loop()
         self._stopping.listen()
         process.adopt_orphans()
-        # Beside a client's connection may be one to the upstream and a pair to the control plane.
-        process.allow_descriptors(4 * self._settings.limits.connections + _OWN_DESCRIPTORS)
         process.Reaper(loop, self._starter.owned_pids).attach()
         try:
             if self._settings.upstream.url.address.named:
@@ -228,7 +227,7 @@ class Server:
             preload=lambda: self._warming.preloaded,
             build={"version": __version__, "python": platform.python_version()},
         )
-        return {"/metrics": metrics.answer, "/openapi.json": openapi.answer}
+        return {**self._probes, "/metrics": metrics.answer, "/openapi.json": openapi.answer}
 
     async def _open(self) -> None:
         try:

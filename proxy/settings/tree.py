@@ -33,7 +33,8 @@ class ListenSettings(Model):
     )
     admin: Address | None = Field(
         default=TcpAddress("127.0.0.1", 9901),
-        description="Where /metrics is served, apart from everything else; null: nowhere.",
+        description="Where /metrics is served, with /health and /ready, apart from everything "
+        "else; null: nowhere.",
         json_schema_extra={"default": "127.0.0.1:9901"},
     )
     trusted_proxies: tuple[Network, ...] = Field(
@@ -122,7 +123,9 @@ class LimitSettings(Model):
         default=120.0, description="Seconds a client's connection may be kept without a request."
     )
     connections: Annotated[int, Field(ge=1, le=1_000_000), NotBool] = Field(
-        default=10_000, description="Client connections at one time."
+        default=10_000,
+        description="Client connections at one time, as far as open files allow; over it only "
+        "/health, /ready and /api/init are answered.",
     )
     connect_timeout: Seconds = Field(
         default=5.0, description="Seconds in which the upstream must accept a connection."

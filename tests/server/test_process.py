@@ -125,7 +125,7 @@ async def test_descriptors_are_raised_for_the_proxy_and_not_for_the_upstream(
     upstream = (await proxy.get("/api/self"))[1]["pid"]
     assert resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE) == (4096, 4096)
     assert resource.prlimit(upstream, resource.RLIMIT_NOFILE) == (256, 4096)
-    await proxy.logged(lambda line: line.get("hard_limit") == 4096)
+    await proxy.logged(lambda line: line.get("wanted") == 10_000 and line["connections"] == 960)
 
 
 async def test_without_standard_descriptors_none_of_its_sockets_gets_such_a_number(

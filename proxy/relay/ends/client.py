@@ -36,6 +36,7 @@ class Client(asyncio.Protocol):
     """One client connection; whoever keeps it hears when it is made and when it is lost."""
 
     _shared: Shared
+    gate: Callable[[bytes, bytes], Verdict]
     _made: Callable[[Client], None]
     _lost: Callable[[Client], None]
     deadline: int = NEVER  # the wheel's
@@ -135,7 +136,7 @@ class Client(asyncio.Protocol):
         self.talk.begin(head)
         if shared.telling.watched:
             self.record.began = monotonic()
-        follows = self._service.serve(shared.gate(head.method, head.target), head, self)
+        follows = self._service.serve(self.gate(head.method, head.target), head, self)
         if follows or head.length:
             self._mind_the_body(follows)
 
@@ -185,9 +186,8 @@ class Client(asyncio.Protocol):
             self._read_held()
 
     def _end_exchange(self) -> None:
-        record = self.record
-        if record.began:
-            record.tell(self.talk)
+        if self.record.began:
+            self.record.tell(self.talk)
         self._service.active = None
         if self.talk.last or self._shared.draining:
             self._finish()

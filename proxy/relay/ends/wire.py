@@ -66,6 +66,8 @@ class Wire:
 
     def unread(self) -> bool:
         """Whether the kernel has bytes of the client that we have not."""
+        if self.transport.is_closing():
+            return False
         count = bytearray(4)
         fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
         return any(count)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Who answers; the proxy itself with a refusal or an error.
 UPSTREAM, CONTROL, PROXY = range(3)
 SWITCHING: Final = 101
+# Refusals that end the connection.
+_LAST: Final = frozenset({Verdict.CLOSE, Verdict.CROWDED})
 
 # What follows for the connection: nothing yet; the exchange is over; the connection is, once the
 # client has got all that was written, whatever it still sends; it is closed, cut, or reset. Or a
@@ -113,7 +115,7 @@ class Conversation:
         # A body is dropped to keep the connection, if its size is known and small, and it is
         # sure to come.
         dropped = 0 <= head.length <= DISCARDED and not (head.length and head.expects)
-        self.last = verdict is Verdict.CLOSE or self.last or head.upgrade or not dropped
+        self.last = verdict in _LAST or self.last or head.upgrade or not dropped
         if self.last:
             return FINISH
         return PATIENCE if self.intake.stage == BODY else OVER

@@ -29,13 +29,13 @@ class Refusal(NamedTuple):
 GATE_REASONS: Final[dict[Verdict, str]] = {
     Verdict.REFUSE: "not_ready",
     Verdict.CLOSE: "draining",
+    Verdict.CROWDED: "too_many",
     Verdict.UNAUTHORIZED: "unauthorized",
 }
 ERROR_REASONS: Final[dict[int, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "too_slow",
     HTTPStatus.BAD_GATEWAY: "upstream",
     HTTPStatus.GATEWAY_TIMEOUT: "upstream",
-    HTTPStatus.SERVICE_UNAVAILABLE: "too_many",
 }
 BAD_REQUEST: Final = "bad_request"  # every other status
 REASONS: Final = (*GATE_REASONS.values(), *ERROR_REASONS.values(), BAD_REQUEST)
@@ -52,13 +52,17 @@ def detail(text: str) -> bytes:
 _NOT_READY: Final = Refusal(detail("the agent server is not ready"))
 _UNAUTHORIZED: Final = Refusal(detail("a session key is needed, and this is none"))
 _CLOSING: Final = Refusal(detail("the proxy is shutting down"))
+_CROWDED: Final = Refusal(detail("too many connections"))
+_PLAIN: Final = {
+    Verdict.UNAUTHORIZED: _UNAUTHORIZED,
+    Verdict.CLOSE: _CLOSING,
+    Verdict.CROWDED: _CROWDED,
+}
 
 
 def plain_refusal(verdict: Verdict, _head: RequestHead) -> Refusal:
     """What refused requests are told unless the composition root has a better answer."""
-    if verdict is Verdict.UNAUTHORIZED:
-        return _UNAUTHORIZED
-    return _CLOSING if verdict is Verdict.CLOSE else _NOT_READY
+    return _PLAIN.get(verdict, _NOT_READY)
 
 
 def render(
