@@ -3,18 +3,20 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
-from tests.harness import ProxyProcess, echo_settings
+from proxy.cli import main
+from tests.harness import ProxyProcess, clean_environment, echo_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from tests.harness import Serve
+    from tests.harness import Command, Serve
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -70,6 +72,25 @@ async def serve(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     yield start
     for proxy in running:
         await proxy.close()
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """A command line that only reads and tells, run in this process as if by `python -m proxy`."""
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patched:
+            for name in set(os.environ) - set(clean_environment()):
+                patched.delenv(name)
+            for name, value in env.items():
+                patched.setenv(name, value)
+            try:
+                code = main([*arguments])
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.hookimpl(trylast=True)

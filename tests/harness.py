@@ -18,8 +18,10 @@ from yarl import URL
 from tests.forked import Forked, can_fork, forked
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Awaitable, Callable, Sequence
 
+    Command = Callable[..., subprocess.CompletedProcess[str]]
     Serve = Callable[..., Awaitable["ProxyProcess"]]
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -38,6 +38,17 @@ def interpreters() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: _minor(item[0])))
 
 
+def seen() -> dict[str, str]:
+    """The oldest, this one and the newest; where `EVERY_PYTHON` is set, as in CI, all of them."""
+    every = interpreters()
+    chosen = {min(every, key=_minor), f"3.{sys.version_info.minor}", max(every, key=_minor)}
+    return {
+        version: path
+        for version, path in every.items()
+        if version in chosen or os.environ.get("EVERY_PYTHON")
+    }
+
+
 def _minor(version: str) -> int:
     return int(version.partition(".")[2])
 

@@ -3,17 +3,22 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.cli import COMMANDS
 from tests.harness import ROOT, clean_environment
 
+if TYPE_CHECKING:
+    from tests.harness import Command
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "proxy", *arguments],
-        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, env=clean_environment(**env),
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
 
@@ -24,17 +29,21 @@ def test_help_names_every_command() -> None:
     assert set(COMMANDS) <= set(named)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str) -> None:
-    answer = run(command, "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(command: Command, name: str) -> None:
+    answer = command(name, "--help")
     assert answer.returncode == 0
-    assert answer.stdout.startswith(f"usage: deferred-init-proxy {command}")
+    assert answer.stdout.startswith(f"usage: deferred-init-proxy {name}")
     assert not answer.stderr
 
 
+def test_wrong_usage_is_the_exit_code_of_the_process() -> None:
+    assert run("sreve").returncode == 2
+
+
 @pytest.mark.parametrize("arguments", [(), ("sreve",), ("serve", "--confg", "x"), ("--nope",)])
-def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
-    answer = run(*arguments)
+def test_wrong_usage_exits_with_2(command: Command, arguments: tuple[str, ...]) -> None:
+    answer = command(*arguments)
     assert answer.returncode == 2
     assert "usage: deferred-init-proxy" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -65,23 +74,23 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     ],
 )
 def test_what_was_mistyped_is_named_with_what_was_meant(
-    arguments: tuple[str, ...], words: str
+    command: Command, arguments: tuple[str, ...], words: str
 ) -> None:
-    answer = run(*arguments)
+    answer = command(*arguments)
     assert answer.returncode == 2
     assert words in answer.stderr
     assert len(answer.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("arguments", [(), ("init",)])
-def test_help_can_be_asked_for_as_a_command(arguments: tuple[str, ...]) -> None:
-    answer = run("help", *arguments)
+def test_help_can_be_asked_for_as_a_command(command: Command, arguments: tuple[str, ...]) -> None:
+    answer = command("help", *arguments)
     assert answer.returncode == 0
-    assert answer.stdout == run(*arguments, "--help").stdout
+    assert answer.stdout == command(*arguments, "--help").stdout
 
 
-def test_settings_faults_exit_with_2_each_on_its_line() -> None:
-    answer = run("serve", "--config", "/nonexistent.yaml")
+def test_settings_faults_exit_with_2_each_on_its_line(command: Command) -> None:
+    answer = command("serve", "--config", "/nonexistent.yaml")
     assert answer.returncode == 2
     assert answer.stderr.startswith("error: ")
     assert "/nonexistent.yaml" in answer.stderr
@@ -91,10 +100,7 @@ def test_settings_faults_exit_with_2_each_on_its_line() -> None:
 def test_listener_that_is_taken_exits_with_1_and_names_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        env = clean_environment(PROXY_LISTEN__ADDRESS=f"127.0.0.1:{port}")
-        answer = subprocess.run(
-            [sys.executable, "-m", "proxy", "serve", "--", "sleep", "60"],
-            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        address = f"127.0.0.1:{port}"
+        answer = run("serve", "--", "sleep", "60", PROXY_LISTEN__ADDRESS=address)
     assert answer.returncode == 1
     assert f'"cannot listen on 127.0.0.1:{port}: Address already in use"' in answer.stderr

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.docs.pages import KINDS, Block, blocks, every, pages
 from tests.docs.terminal import Reader
-from tests.harness import ROOT, clean_environment
+from tests.harness import ROOT
 from tests.real.pods import interpreter
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.harness import Command
+
 
 RUN = {"sh", "python"}
 
@@ -67,16 +68,11 @@ async def test_a_page_works_with_a_real_agent_server(page: Path, tmp_path: Path)
     await read(page, tmp_path, real=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("block", every("yaml"), ids=str)
-def test_settings_are_valid(block: Block, tmp_path: Path) -> None:
+def test_settings_are_valid(block: Block, command: Command, tmp_path: Path) -> None:
     file = tmp_path / "proxy.yaml"
     file.write_text(block.text)
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "check", str(file)],
-        env=clean_environment(OH_SECRET_KEY="k"), cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = command("check", str(file), OH_SECRET_KEY="k")
     assert done.returncode == 0, done.stderr
 
 

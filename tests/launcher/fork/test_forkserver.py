@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interpreters import interpreters
+from tests.interpreters import seen
 from tests.launcher.launching import Launcher
 from tests.launcher.warming import Warm, base, view, views, write
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-VERSIONS = interpreters()
+VERSIONS = seen()
 # Everything about itself that a program can see and a fork might get wrong.
 SELF = """
     import gc, json, os, signal, sys, threading, time

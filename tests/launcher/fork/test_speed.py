@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interpreters import interpreters
+from tests.interpreters import seen
 from tests.launcher.warming import views, write
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-VERSIONS = interpreters()
+VERSIONS = seen()
 
 COLLECTOR = {
     "runs by itself": """

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interpreters import interpreters
+from tests.interpreters import seen
 from tests.launcher.warming import Warm, base, view, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSIONS = interpreters()
+VERSIONS = seen()
 PROGRAM = "import json, kept; print(json.dumps(kept.see()))"
 
 # What cannot be made anew: the fork server serves one start.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.interpreters import interpreters
+from tests.interpreters import seen
 from tests.launcher.launching import Launcher, encoded
 from tests.launcher.warming import Warm, base, view, write
 
@@ -137,7 +137,7 @@ def out_of_turn(modules: list[tuple[str, str, str]], preloaded: set[int]) -> boo
 
 
 @pytest.mark.timeout(600)  # a hundred interpreters are started, of each version
-@pytest.mark.parametrize("version", interpreters())
+@pytest.mark.parametrize("version", seen())
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     modules=modules,
@@ -168,7 +168,7 @@ def test_a_warm_start_shows_what_a_cold_start_shows(
             written[f"inner_{number}.py"] = f"import os\nV = os.environ.get('{name}')"
         written["shared_empty.py"] = "V = 0"
         write(home, written)
-        python = interpreters()[version]
+        python = seen()[version]
         prepared = base(home, "-m", "prog", python=python, **dict.fromkeys(before, "before"))
         fields = {
             "env": dict.fromkeys(delivered, "delivered"),
