@@ -20,7 +20,7 @@ from proxy.relay.http.limits import HELD, HIGH_WATER
 from proxy.relay.patience.wheel import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from proxy.lifecycle.gate import Verdict
     from proxy.relay.patience.wheel import Wheel
@@ -33,6 +33,9 @@ class Owner(Protocol):
 
     wire: Wire
 
+    def answered(self, backend: Backend, answer: bytes) -> None:
+        """Its follower says that `answer` is whole."""
+
     def heard(self, backend: Backend, event: int, out: bytes) -> None:
         """What its follower says has happened; `out` goes to the client."""
 
@@ -41,9 +44,6 @@ class Owner(Protocol):
 
     def judged(self) -> Verdict:
         """What the gate says of the present request by this time."""
-
-    def pause(self, reason: int) -> None: ...
-    def resume(self, reason: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -75,21 +75,25 @@ class Backend(asyncio.Protocol):
     _owner: Owner
     source: int
     follower: Follower
+    # Takes bytes: the transport's own once there is one, as each request comes by here.
+    write: Callable[[bytes], None] = field(init=False)
     dial: Dial | None = None
     _transport: asyncio.Transport | None = None
     _queue: list[bytes] = field(default_factory=list)  # written before the connection was made
     _queued: int = 0
 
+    def __post_init__(self) -> None:
+        self.write = self._keep
+
     # What the owner does.
 
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-        elif self.follower.stage != GONE:
+    def _keep(self, data: bytes) -> None:
+        """Until the connection is made; when it is gone nobody takes them any more."""
+        if self.follower.stage != GONE:
             self._queue.append(data)
             self._queued += len(data)
             if self._queued > HELD:
-                self._owner.pause(BACKEND_FULL)
+                self._owner.wire.pause(BACKEND_FULL)
 
     def write_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -151,14 +155,18 @@ class Backend(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(transport.abort)
             return
         self._transport = transport
+        self.write = transport.write
         transport.set_write_buffer_limits(high=HIGH_WATER)
         if self._queue:
             transport.write(b"".join(self._queue))
             self._queue.clear()
             self._queued = 0
-            self._owner.resume(BACKEND_FULL)
+            self._owner.wire.resume(BACKEND_FULL)
 
     def data_received(self, data: bytes) -> None:
+        if self.follower.whole(data):
+            self._owner.answered(self, data)
+            return
         event, out = self.follower.feed(data)
         if event >= BROKEN:
             self.close(at_once=True)
@@ -167,10 +175,10 @@ class Backend(asyncio.Protocol):
         self._owner.heard(self, event, out)
 
     def pause_writing(self) -> None:
-        self._owner.pause(BACKEND_FULL)
+        self._owner.wire.pause(BACKEND_FULL)
 
     def resume_writing(self) -> None:
-        self._owner.resume(BACKEND_FULL)
+        self._owner.wire.resume(BACKEND_FULL)
 
     def eof_received(self) -> bool:
         if self.follower.stage == TUNNEL:
@@ -180,6 +188,7 @@ class Backend(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self._transport = self._transport, None
+        self.write = self._keep
         if exc is not None and self.follower.stage not in {IDLE, GONE} and transport is not None:
             # A write that failed ends the transport, while an early answer may wait unread.
             for data in _unread(transport):

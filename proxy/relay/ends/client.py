@@ -52,7 +52,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # no class of uvloop's
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.wire = lines.Wire(transport)
+        self.wire = lines.Wire(transport, self, self._shared.hangups)
         peer = self._shared.peers.forwarding(transport.get_extra_info("peername"))
         self._intake = Intake(self._shared.heads)
         self.talk = Conversation(self._intake, peer)
@@ -63,13 +63,13 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.record.received += (size := len(data))
         intake = self._intake
-        stage = intake.stage
-        if stage == HEAD and not self.wire.stalled and (head := intake.whole(data)) is not None:
+        if not self.wire.stalled and (head := intake.whole(data)) is not None:
             self._begin(head)
             return
+        stage = intake.stage
         if size >= LARGE_READ and intake.fine:
             self.wire.pause(lines.OTHERS_TURN)  # read on when the others have had their turn
-            self._shared.loop.call_soon(self.resume, lines.OTHERS_TURN)
+            self._shared.loop.call_soon(self.wire.resume, lines.OTHERS_TURN)
         if stage == BODY or (stage == HEAD and not self.wire.stalled):
             self._read(data)
         elif stage == TUNNEL:
@@ -147,9 +147,9 @@ class Client(asyncio.Protocol):
     def _mind_the_held(self) -> None:
         intake = self._intake
         if len(intake.held) > HELD:
-            self.pause(lines.HELD_FULL)
+            self.wire.pause(lines.HELD_FULL)
         else:
-            self.resume(lines.HELD_FULL)
+            self.wire.resume(lines.HELD_FULL)
         if intake.stage == HEAD and intake.held and not self._timed:
             self._timed = True
             self._shared.wheel.arm(self, self._shared.head_ticks)
@@ -203,6 +203,14 @@ class Client(asyncio.Protocol):
         else:
             self._finish()
 
+    def answered(self, backend: Backend, answer: bytes) -> None:
+        self.record.returned += len(answer)
+        self._transport.write(answer)
+        self.talk.answered_whole(backend.follower)
+        self._end_exchange()
+        if self._intake.held:
+            self._read_held()
+
     def heard(self, backend: Backend, event: int, out: bytes) -> None:
         record = self.record
         if out:
@@ -222,7 +230,7 @@ class Client(asyncio.Protocol):
                 record.first = monotonic()
             elif event == SWITCHED:
                 self._service.open_tunnel()
-                self.resume(lines.HELD_FULL)
+                self.wire.resume(lines.HELD_FULL)
             self._follow(follows)
 
     def judged(self) -> Verdict:
@@ -232,14 +240,6 @@ class Client(asyncio.Protocol):
         self._mind_the_body(self._service.go_on(verdict, self))
         self._read_held()
         self._mind_the_held()
-
-    def pause(self, reason: int) -> None:
-        self.wire.pause(reason)
-        self._shared.hangups.watch(self)
-
-    def resume(self, reason: int) -> None:
-        if self.wire.resume(reason):
-            self._shared.hangups.forget(self)
 
     def expired(self) -> None:
         if self._intake.stage == TUNNEL:

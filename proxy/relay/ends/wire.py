@@ -14,6 +14,8 @@ from proxy.relay.http.limits import LINGER_BYTES
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.relay.patience.hangups import Hangups, Unread
+
 # Why reading is paused; it goes on when no reason is left.
 BACKEND_FULL: Final = 1
 HELD_FULL: Final = 2
@@ -32,6 +34,8 @@ class Wire:
     """`stalled`: the client does not read what it asked for; `pauses`: why we read nothing."""
 
     transport: asyncio.Transport
+    _client: Unread
+    _hangups: Hangups
     stalled: bool = False
     _backlog: int = 0  # bytes it had not read when it was last looked at
     pauses: int = 0
@@ -42,16 +46,19 @@ class Wire:
         if not self.pauses:
             self.transport.pause_reading()
         self.pauses |= reason
+        if reason != OTHERS_TURN:
+            self._hangups.watch(self._client)
 
-    def resume(self, reason: int) -> bool:
-        """Whether that was the last reason not to read."""
+    def resume(self, reason: int) -> None:
         if not self.pauses & reason:
-            return False
+            return
         self.pauses &= ~reason
+        if self.pauses:
+            return
+        self._hangups.forget(self._client)
         # A transport that is resumed behind its end would report the end again.
-        if not self.pauses and not self._ended & FROM_CLIENT:
+        if not self._ended & FROM_CLIENT:
             self.transport.resume_reading()
-        return not self.pauses
 
     def linger(self) -> None:
         """Send no more, and read what still comes, to `drop` it."""

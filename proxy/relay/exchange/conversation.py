@@ -68,6 +68,7 @@ class Conversation:
         self.request_id = head.request_id or b"%b-%x" % (self._stem, made)
         self.last = not head.keep_alive
         self.responded = False
+        self.refused = ""
 
     def made_id(self) -> bytes:
         """An id that no other request has: random for the connection, then counted."""
@@ -80,7 +81,7 @@ class Conversation:
         self._follower = follower
         follower.begin(head)
         out = head.forward(self.peer, self.request_id, upstream=source == UPSTREAM)
-        if self.intake.stage != BODY:
+        if not head.length:
             return out
         part = self.intake.read()
         if isinstance(part, Fault):
@@ -100,7 +101,6 @@ class Conversation:
         """The exchange is over, and another one may follow."""
         self.head = None
         self.status = 0
-        self.refused = ""
         self.intake.next()
 
     # Requests that no backend answers.
@@ -138,6 +138,11 @@ class Conversation:
         return self.head is not None and self.head.method == b"HEAD"
 
     # Answers.
+
+    def answered_whole(self, follower: Follower) -> None:
+        """The whole answer to a plain request has come at once; the exchange is over."""
+        self.status = follower.status
+        self.responded = True
 
     def answered(self, follower: Follower) -> int:
         """The answer that `follower` followed has ended."""

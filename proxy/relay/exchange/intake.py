@@ -58,14 +58,14 @@ class Intake:
         return None
 
     def whole(self, data: bytes) -> RequestHead | None:
-        """The request, without a body, that `data` is as a whole, where a head comes next.
+        """The plain request that `data` is as a whole, if a head comes next.
 
         A short way past `read` for most of them: it saves a fifth of what is ours of a request.
         """
-        if self.held or len(data) > KNOWN_SIZE:
+        if self.stage != HEAD or self.held or len(data) > KNOWN_SIZE:
             return None
         head = self._heads.known.get(data)
-        if head is None or head.length:
+        if head is None or not head.plain:
             return None
         self.stage = WAIT
         return head

@@ -23,7 +23,8 @@ class RequestHead:
     """One accepted request head.
 
     `length` is the size of the body in bytes, or `CHUNKED`; `raw` the head as it came, with its
-    empty line; `old` means HTTP/1.0; `request_id` is None where one has to be made.
+    empty line; `old` means HTTP/1.0; `request_id` is None where one has to be made. `plain`: it is
+    a whole request by itself, and its answer has the framing that it says.
     """
 
     raw: bytes
@@ -36,6 +37,7 @@ class RequestHead:
     expects: bool = False
     host: bytes | None = None
     request_id: bytes | None = None
+    plain: bool = False
     forwarded: Told = dataclasses.field(default_factory=dict)
     edits: list[Edit] = dataclasses.field(default_factory=list)
     secrets: list[Edit] = dataclasses.field(default_factory=list)
@@ -52,10 +54,10 @@ class RequestHead:
 
         `request_id` is its own, or the one that was made for it.
         """
-        if not upstream:
-            out = self._forward(forwarding, self.edits)
-        elif self._out_for is forwarding:
+        if upstream and self._out_for is forwarding:
             out = self._out
+        elif not upstream:
+            out = self._forward(forwarding, self.edits)
         else:
             edits = sorted(self.edits + self.secrets) if self.secrets else self.edits
             out = self._out = self._forward(forwarding, edits)

@@ -50,6 +50,7 @@ class HeadReader:
             head.secrets += ((*found.span(), b"") for found in _SESSION_KEY.finditer(head.raw))
         if method == b"CONNECT":
             raise HeadError(405, "CONNECT is not allowed")
+        head.plain = not (old or head.length or head.upgrade or method == b"HEAD")
         if len(head.raw) == len(data) <= KNOWN_SIZE:
             if len(self.known) >= KNOWN_HEADS:
                 self.known.clear()

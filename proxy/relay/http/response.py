@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from proxy.relay.http.grammar import BROKEN_LINE, DIGITS, RESPONSE, STATUS_LINE
 from proxy.relay.http.limits import KNOWN_HEADS, KNOWN_SIZE
@@ -22,13 +23,18 @@ class ResponseError(Exception):
     """The upstream sent what is no HTTP/1 response."""
 
 
-class Framing(NamedTuple):
-    """`end`: size of the head; `length`: of the body, or a constant above; `keep`: persists."""
+@dataclass(slots=True, eq=False)
+class Framing:
+    """`end`: size of the head; `length`: of the body, or a constant above; `keep`: persists.
+
+    `whole`: size of a final answer whose connection persists, if it says that; else -1.
+    """
 
     status: int
     end: int
     length: int
     keep: bool
+    whole: int
 
 
 class ResponseReader:
@@ -83,12 +89,10 @@ def _read(data: bytes, limit: int, *, bodiless: bool, old: bool) -> Framing | No
     length = _length(lengths, codings)
     if bodiless or status < 200 or status in {204, 304}:
         length = 0
-    return Framing(
-        status,
-        match.end(),
-        length,
-        length != UNTIL_CLOSE and _keeps(options, old=old or minor == b"0"),
-    )
+    keep = length != UNTIL_CLOSE and _keeps(options, old=old or minor == b"0")
+    short = keep and status >= 200 and length >= 0
+    end = match.end()
+    return Framing(status, end, length, keep, whole=end + length if short else -1)
 
 
 def _keeps(options: bytes, *, old: bool) -> bool:
