@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import HttpVersion11, web
 
+from proxy.control.answers import errors_as_json, plain_headers, unavailable
+from proxy.control.crossorigin import let_pages_read
 from proxy.control.watch import parse_query, wants_stream
 from proxy.errors import (
     ActivationError,
@@ -21,7 +23,6 @@ from proxy.errors import (
     ClaimedError,
     DrainingError,
     EncodedBodyError,
-    ProxyError,
     RequestError,
     StateError,
     WrongKeyError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from proxy.control.watch import Watch
     from proxy.lifecycle.contract import InitRequest
+    from proxy.lifecycle.cors import Cors
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
 
@@ -44,8 +46,6 @@ logger = logging.getLogger(__name__)
 BODY_LIMIT: Final = 1024 * 1024
 # Seconds a poster may take to deliver that body.
 _BODY_TIMEOUT: Final = 30.0
-# Seconds a refused caller is asked to stay away: an activation takes about this long.
-_RETRY_AFTER: Final = "1"
 
 
 class Activation(Protocol):
@@ -98,10 +98,14 @@ class ControlPlane:
         self._claims = Claims()
         lifecycle.subscribe(self._changed)
 
-    def application(self) -> web.Application:
-        """The routes, as a table: method, path, handler. Only init asks for a key."""
-        app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_errors_as_json])
-        app.on_response_prepare.append(_plain_headers)
+    def application(self, cors: Cors) -> web.Application:
+        """The routes, as a table: method, path, handler. Only init asks for a key.
+
+        `cors` says whose pages may read the answers.
+        """
+        app = web.Application(client_max_size=BODY_LIMIT, middlewares=[errors_as_json])
+        app.on_response_prepare.append(plain_headers)
+        let_pages_read(app, cors)
         get = functools.partial(web.get, expect_handler=_expect)
         post = functools.partial(web.post, expect_handler=_expect)
         rest = functools.partial(web.route, "*", expect_handler=_expect)
@@ -119,12 +123,12 @@ class ControlPlane:
 
     async def health(self, _request: web.Request) -> web.Response:
         if self._lifecycle.state is State.READY and not self._activation.alive:
-            return _unavailable("the upstream is not running")
+            return unavailable("the upstream is not running")
         return web.json_response({"status": "ok"})
 
     async def ready(self, _request: web.Request) -> web.Response:
         why = await self._unready()
-        return web.json_response({"status": "ready"}) if why is None else _unavailable(why)
+        return web.json_response({"status": "ready"}) if why is None else unavailable(why)
 
     async def _unready(self) -> str | None:
         state = self._lifecycle.state
@@ -256,37 +260,3 @@ async def _other_method(request: web.Request) -> web.Response:
 async def _not_deferred(_request: web.Request) -> web.Response:
     detail = "this server does not run with deferred_init: true; it has no init to post"
     return web.json_response({"detail": detail}, status=404)
-
-
-def _unavailable(detail: str) -> web.Response:
-    return web.json_response({"detail": detail}, status=503, headers={"Retry-After": _RETRY_AFTER})
-
-
-@web.middleware
-async def _errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ProxyError as error:
-        if error.status == 503:
-            return _unavailable(str(error))
-        return web.json_response({"detail": str(error)}, status=error.status)
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"{request.path} does not take {request.method}, only {allowed}"
-        return web.json_response({"detail": detail}, status=405, headers={"Allow": allowed})
-    except web.HTTPException as error:
-        return web.json_response({"detail": error.reason}, status=error.status)
-    except Exception as error:
-        logger.exception("cannot answer", extra={"path": request.path})
-        detail = f"internal error: {type(error).__name__}"
-        return web.json_response({"detail": detail}, status=500)
-
-
-async def _plain_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.pop("Server", None)  # which versions we run is nobody's business
-    response.headers["Cache-Control"] = "no-store"
-    if "X-Request-ID" in request.headers:  # the relay sees to it that it is one, and harmless
-        response.headers["X-Request-ID"] = request.headers["X-Request-ID"]
-    response.headers["X-Content-Type-Options"] = "nosniff"  # an error quotes the upstream's words

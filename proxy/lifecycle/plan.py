@@ -73,6 +73,7 @@ class Plan:
     run_dir: str
     secrets: frozenset[str]
     session_keys: tuple[str, ...] = ()  # what the gate may be told to ask for
+    cors_origins: tuple[str, ...] | None = None  # whose pages may read what the proxy answers
     request: bytes = b""  # the init request as it is passed on, when it is
     fresh: str | None = None  # why it cannot be passed on to an upstream that has an init
     key: str = ""  # of that init, in the plan of a dormant upstream
@@ -142,6 +143,7 @@ def build_plan(
         run_dir=run_dir,
         secrets=secrets,
         session_keys=session_keys,
+        cors_origins=_origins(request),
         request=own,
         fresh=fresh,
     )
@@ -171,8 +173,14 @@ def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:
         run_dir="",
         secrets=frozenset(_secrets(delivered, environment)),
         session_keys=tuple(delivered.get("session_api_keys", ())),
+        cors_origins=_origins(request),
         request=json.dumps(body).encode(),
     )
+
+
+def _origins(request: InitRequest) -> tuple[str, ...] | None:
+    given = request.allow_cors_origins
+    return None if given is None else tuple(given)
 
 
 def _default_secret_key(

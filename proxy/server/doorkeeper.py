@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxy.control import page
@@ -9,11 +10,13 @@ from proxy.lifecycle.gate import CONTROL_PATHS, Verdict, decide
 from proxy.lifecycle.state import State
 from proxy.relay import Refusal
 from proxy.relay.exchange.refusals import plain_refusal
-from proxy.relay.exchange.sessionkeys import SessionKeys
+from proxy.relay.exchange.sessionkeys import SessionKeys, is_preflight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from proxy.lifecycle.cors import Cors, Headers
+    from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Event, Lifecycle
     from proxy.relay.http.head import RequestHead
     from proxy.settings import GateSettings, MappingSettings
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _LOOKS: Final = frozenset({b"GET", b"HEAD"})  # which change nothing (RFC 9110 section 9.2.1)
 
 
+_PREFLIGHT: Final = (b"origin", b"access-control-request-method", b"access-control-request-headers")
 # What no page explains: it will not be different in a moment, or without doing something.
 _PLAIN: Final = frozenset({Verdict.UNAUTHORIZED, Verdict.CROWDED})
 
@@ -30,7 +34,8 @@ class Doorkeeper:
     """Judges requests by the state of the moment, and by the session keys that were delivered.
 
     `enforces`: the session keys are asked for here, in the upstream's place; `deferred`: an init
-    is what a refused browser waits for; `waits`: an upstream is there that is dormant.
+    is what a refused browser waits for; `waits`: an upstream is there that is dormant; `cors`:
+    whose pages may read the proxy's answers.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Doorkeeper:
         *,
         deferred: bool,
         waits: Callable[[], bool],
+        cors: Cors,
     ) -> None:
         self.enforces = gate.session_keys == "enforce"
         self._lifecycle = lifecycle
@@ -51,13 +57,15 @@ class Doorkeeper:
         dormant_paths = mapping.native.open_paths if mapping.native is not None else ()
         self._dormant_paths = frozenset(path.encode() for path in dormant_paths)
         self._waits = waits
+        self._cors = cors
         self._session_keys = SessionKeys()
         lifecycle.subscribe(self._changed)
 
-    def given(self, session_keys: Iterable[str]) -> None:
-        """From here on these keys open; no others do."""
+    def given(self, plan: Plan) -> None:
+        """From here on the plan's keys open, and no others do."""
+        self._cors.deliver(plan.cors_origins)
         if self.enforces:
-            self._session_keys = SessionKeys(session_keys)
+            self._session_keys = SessionKeys(plan.session_keys)
 
     def gate(self, method: bytes, target: bytes) -> Verdict:
         state = self._lifecycle.state
@@ -79,6 +87,8 @@ class Doorkeeper:
 
     def refuse(self, verdict: Verdict, head: RequestHead) -> Refusal:
         """What a refused request is told: people get a page."""
+        if is_preflight(head) and (told := self._preflight(head)):
+            return Refusal(b"", "text/plain", told, HTTPStatus.OK)
         wants_page = page.wants_page(head.method, head.field(b"accept"))
         if verdict in _PLAIN or not wants_page:
             return plain_refusal(verdict, head)
@@ -86,6 +96,19 @@ class Doorkeeper:
         text = page.waiting_page(state, error, deferred=self._deferred)
         return Refusal(text, page.CONTENT_TYPE, page.page_headers())
 
+    def headers(self, head: RequestHead) -> Headers:
+        """What goes with every answer of the relay's own."""
+        return self._cors.headers(_text(head.field(b"origin")))
+
+    def _preflight(self, head: RequestHead) -> Headers:
+        fields = map(head.field, _PREFLIGHT)
+        return self._cors.preflight(*map(_text, fields))
+
     def _changed(self, state: State, _event: Event) -> None:
         if state is State.DORMANT:
+            self._cors.deliver(None)
             self._session_keys = SessionKeys()  # whom they were given to has gone
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

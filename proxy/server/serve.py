@@ -22,6 +22,7 @@ from proxy.control.inlet import Inlet
 from proxy.control.watch import Watch
 from proxy.errors import ProxyError
 from proxy.lifecycle.contract import InitRequest
+from proxy.lifecycle.cors import Cors
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Lifecycle, State
@@ -109,6 +110,7 @@ class Server:
             on_phase=self._watch.progressed,
         )
         # ... then who answers for the proxy itself ...
+        cors = Cors(settings.gate.cors_origins)
         control = ControlPlane(
             lifecycle=self._lifecycle,
             watch=self._watch,
@@ -122,7 +124,7 @@ class Server:
         )
         self._probes = control.probes()
         self._control = Inlet(
-            control.application(),
+            control.application(cors),
             head_size=settings.limits.head_size,
             header_count=settings.limits.header_count,
             idle=settings.limits.idle_timeout,
@@ -133,6 +135,7 @@ class Server:
             *(settings.gate, mapping, self._lifecycle),
             deferred=settings.deferred_init,
             waits=lambda: self._starter.waits,
+            cors=cors,
         )
         self._tally = Tally()
         access = settings.log.access
@@ -142,6 +145,7 @@ class Server:
             dial=upstream.url.address,
             control=self._control.connect,
             refuse=doorkeeper.refuse,
+            headers=doorkeeper.headers,
             limits=settings.limits.model_copy(update={"connections": room.connections}),
             places=room.places,
             trusted_proxies=settings.listen.trusted_proxies,
@@ -264,7 +268,7 @@ class Server:
         self._mask()
 
     def _planned(self, plan: Plan) -> None:
-        self._doorkeeper.given(plan.session_keys)
+        self._doorkeeper.given(plan)
         self._delivered = plan.secrets
         self._mask()
 

@@ -13,7 +13,15 @@ from pydantic import AfterValidator, Field, SecretStr
 from proxy.settings.addresses import TcpAddress
 from proxy.settings.mapping import Model
 from proxy.settings.upstream import UpstreamSettings
-from proxy.settings.values import Address, Network, NotBool, RequestPath, Seconds, SecondsOrZero
+from proxy.settings.values import (
+    Address,
+    Network,
+    NotBool,
+    Origin,
+    RequestPath,
+    Seconds,
+    SecondsOrZero,
+)
 
 
 def _key(key: SecretStr) -> SecretStr:
@@ -75,6 +83,11 @@ class GateSettings(Model):
     strip_session_keys: bool = Field(
         default=False,
         description="Keep the header X-Session-API-Key from the upstream.",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(),
+        description="Origins whose pages may read what the proxy answers itself, until an init "
+        "delivers allow_cors_origins. In them * and ? stand for any text.",
     )
     open_paths: tuple[RequestPath, ...] = Field(
         default=(),

@@ -32,6 +32,8 @@ from proxy.settings.addresses import (
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
 
+_ORIGIN: Final = re.compile(r"\*|null|[A-Za-z*?][A-Za-z0-9+.*?-]*://[!-.0-~]+")
+
 # A year: longer is a slip (milliseconds, a timestamp), and the event loop's clock stays exact.
 _LONGEST: Final = 366 * 86_400.0
 
@@ -103,6 +105,12 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _origin(origin: str) -> str:
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError("must be as a browser sends it, https://host or https://host:port, or *")
+    return origin
+
+
 def _target(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must begin with /")
@@ -145,3 +153,4 @@ ModuleName = Annotated[str, AfterValidator(module_name)]
 EnvName = Annotated[str, AfterValidator(_env_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), AfterValidator(_sendable)]
 RequestPath = Annotated[str, AfterValidator(_target)]
+Origin = Annotated[str, AfterValidator(_origin)]

@@ -92,8 +92,9 @@ class Service:
             self._shared.parking.add(asking)
             return PATIENCE
         follows = self.talk.turn_away(verdict, head)
-        status = 401 if verdict is Verdict.UNAUTHORIZED else 503
-        self._answer(status, GATE_REASONS[verdict], self._shared.refuse(verdict, head))
+        refusal = self._shared.refuse(verdict, head)
+        status = refusal.status or (401 if verdict is Verdict.UNAUTHORIZED else 503)
+        self._answer(status, GATE_REASONS[verdict], refusal)
         return follows
 
     def pass_on(self, part: bytes) -> int:
@@ -121,6 +122,8 @@ class Service:
 
     def _answer(self, status: int, reason: str, refusal: Refusal) -> None:
         talk = self.talk
+        if talk.head is not None and (more := self._shared.headers(talk.head)):
+            refusal = refusal._replace(headers=refusal.headers + more)
         answer = render(status, refusal, talk.request_id, close=talk.last, bodiless=talk.bodiless)
         self._shared.refusals[reason] += 1
         self._transport.write(answer)

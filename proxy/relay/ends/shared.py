@@ -35,8 +35,9 @@ class Shared:
 
     `gate(method, target)` judges every request when its head is complete. `dial` is where the
     upstream listens; `control(sock)` gives one end of a socket pair to the control plane.
-    `refuse(verdict, head)` words a refusal. `admits(head)` says whether a request for the upstream
-    may be made by whoever makes it; `strip_session_keys`: the header of that kind ends here.
+    `refuse(verdict, head)` words a refusal, `headers(head)` go with whatever the relay answers.
+    `admits(head)` says whether a request for the upstream may be made by whoever makes it;
+    `strip_session_keys`: the header of that kind ends here.
     `places` are kept beyond the limit of connections for the control paths.
     `hold` is how many seconds a request waits that the gate wants to be held. Peers in
     `trusted_proxies` may say who their client is; those on a Unix socket only with `trust_unix`.
@@ -53,6 +54,7 @@ class Shared:
         refuse: Callable[[Verdict, RequestHead], Refusal] = plain_refusal,
         trusted_proxies: Iterable[Network] = (),
         trust_unix: bool = False,
+        headers: Callable[[RequestHead], tuple[tuple[str, str], ...]] = lambda _head: (),
         places: int = 64,
         hold: float = 0,
         admits: Callable[[RequestHead], bool] | None = None,
@@ -65,6 +67,7 @@ class Shared:
         self.admits = admits
         self.most = limits.connections
         self.places = places
+        self.headers = headers
         self.peers = Peers(trusted_proxies, trust_unix=trust_unix)
         self.telling = Telling(tally, access)
         self.heads = HeadReader(limits, strip_session_keys=strip_session_keys)

@@ -18,11 +18,13 @@ class Refusal(NamedTuple):
     """What a refused request is told; the status of a gate's refusal is 503, or 401.
 
     `headers` come besides those of every refusal; they are ours, so their values are not checked.
+    With a `status` it is none, but what a preflight is told.
     """
 
     body: bytes
     content_type: str = _JSON
     headers: tuple[tuple[str, str], ...] = ()
+    status: int | None = None
 
 
 # Why requests are refused, as the metrics call it: by the gate, or by the status of an error.
@@ -50,7 +52,11 @@ def detail(text: str) -> bytes:
 
 
 _NOT_READY: Final = Refusal(detail("the agent server is not ready"))
-_UNAUTHORIZED: Final = Refusal(detail("a session key is needed, and this is none"))
+_UNAUTHORIZED: Final = Refusal(
+    detail("a session key is needed, and this is none"),
+    # RFC 9110 section 11.6.1 wants one; a browser asks nobody for a scheme that it does not know.
+    headers=(("WWW-Authenticate", 'ApiKey header="X-Session-API-Key"'),),
+)
 _CLOSING: Final = Refusal(detail("the proxy is shutting down"))
 _CROWDED: Final = Refusal(detail("too many connections"))
 _PLAIN: Final = {
