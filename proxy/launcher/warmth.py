@@ -199,8 +199,7 @@ class Warmth:
             on_text=lambda text: self._send({"event": "recording", "text": text}),
             on_end=on_end,
         )
-        job = Job(spec, command, names=preload.names, ready=preload.ready, timeout=preload.timeout)
-        self._recording.start(job)
+        self._recording.start(Job(spec, command, preload))
 
     def _recorded(self, plan: Plan | None, why: str) -> None:
         assert self._preload is not None

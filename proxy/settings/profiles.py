@@ -82,6 +82,8 @@ OPENHANDS: Final = MappingSettings(
         at_boot=(
             *("OH_*", "SESSION_API_KEY", "OPENHANDS_*", "LOG_*", "DEBUG", "DEBUG_LLM", "CI"),
             *("GITHUB_ACTIONS", "EXTENSIONS_REF", "ACP_*", "LITELLM_*", "TMUX_TMPDIR"),
+            # Clients made at import keep their proxies.
+            *("*_PROXY", "*_proxy"),
             *("HOME", "PATH", "TMPDIR", "XDG_*", "PLAYWRIGHT_BROWSERS_PATH", "BROWSER_USE_*"),
         ),
         guarded="/api/conversations/count",

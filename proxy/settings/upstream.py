@@ -74,6 +74,11 @@ class PreloadSettings(Model):
     plan: AbsolutePath | None = Field(
         default=None, description="File with a recorded list of modules."
     )
+    may_deliver: tuple[EnvName, ...] = Field(
+        default=(),
+        description="Variables that inits will deliver in `env`, besides those that are common: "
+        "a recording leaves out whoever reads them. Patterns with * and ? are allowed.",
+    )
     timeout: Seconds = Field(
         default=60.0,
         description="Seconds the preload may take; after that the upstream is started cold. Also "

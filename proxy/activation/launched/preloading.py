@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxy.activation.launched.likely import LIKELY
 from proxy.lifecycle.mapping import overridden
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ def preload_message(upstream: UpstreamSettings) -> dict[str, Any] | None:
 
 
 def recording_terms(upstream: UpstreamSettings) -> dict[str, Any]:
-    """What a recording needs: the names an activation may deliver, and how to see readiness."""
+    """What a recording needs: names that an activation may deliver, and how to see readiness."""
     url, ready = upstream.url, upstream.ready
     address = f"unix:{url.socket_path}" if url.socket_path else str(url.address)
     return {
         "timeout": upstream.preload.timeout,
-        "names": deliverable(upstream.fields_and_files),
+        "names": sorted({*deliverable(upstream.fields_and_files), *upstream.preload.may_deliver}),
+        "likely": list(LIKELY),
         "ready": {"address": address, "path": ready.path, "statuses": list(ready.statuses)},
     }
 

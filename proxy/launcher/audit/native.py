@@ -1,12 +1,14 @@
-"""Environment names that native libraries of this process may read through getenv(3).
+"""Environment names that native libraries of this process may have read.
 
-The audit sees Python code only. So the text of every mapped library that refers to getenv or
-environ is searched for what looks like environment names. A name counts as readable when a
-zero-terminated text ends with it (linkers let one text be the tail of another), or, in libraries
-of compilers that do not terminate their texts (Rust, Go), when it occurs at all. That errs on the
-side of a cold start: `TOKEN` ends many a text that is no environment name. Only what the program
-itself can point at is searched (see `elf`), not the tables of symbols. The largest libraries, which
-nearly every process has, are not searched because it is known what they read.
+The audit sees Python code, and `interpose` hears calls of getenv(3). What is left is whoever has
+read before anybody listened, and whoever goes through `environ` without a call; where nothing can
+be heard, every library that refers to getenv. The text of such a library is searched for what looks
+like environment names. A name counts as readable when a zero-terminated text ends with it (linkers
+let one text be the tail of another), or, in libraries of compilers that do not terminate their
+texts (Rust, Go), when it occurs at all. That errs on the side of a cold start: `TOKEN` ends many a
+text that is no environment name. Only what the program itself can point at is searched (see `elf`),
+not the tables of symbols. The largest libraries, which nearly every process has, are not searched
+because it is known what they read.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _USUAL = re.compile(r"^[A-Z][A-Z0-9_]{3,}$")
 _GO = b"Go build ID"  # reads the environment without the C library
 _UNTERMINATED = (b"/rustc/", _GO)
 _CFFI = b"_cffi_backend\0"  # of a library that cffi has made
-_SYMBOLS = (b"\0getenv\0", b"\0secure_getenv\0", b"\0__secure_getenv\0", b"\0environ\0")
+_CALLS = (b"\0getenv\0", b"\0secure_getenv\0", b"\0__secure_getenv\0")
+_UNHEARD = (b"\0environ\0", b"\0__environ\0", b"\0_environ\0", _GO)
 
 
 # What the sources of these call getenv with, where `policy.ALWAYS_COLD` has not got it.
@@ -37,6 +40,7 @@ _C_LIBRARY = (
     *("MSGVERB", "SEV_LEVEL", "OUTPUT_CHARSET", "CHARSET", "GETCONF_DIR", "ARGP_HELP_FMT"),
 )
 _PYTHON = re.compile(r"^(libpython3|python3?(\.\d+)?$)")
+_AT_START = ("PATH",)  # where an interpreter looks for itself
 # Interpreters that are made to run anywhere have the libraries of their modules inside, SQLite
 # among them, and these read more.
 _INSIDE = b"\0SQLITE_TMPDIR\0"
@@ -50,12 +54,20 @@ _KNOWN = (
 
 
 class Native:
-    """What the libraries mapped at one moment can read; they are searched once, here."""
+    """What the libraries mapped at one moment can have read; they are searched once, here.
 
-    def __init__(self, paths: list[str]) -> None:
-        known = {path: _known(path) for path in paths}
+    `earlier` are those that were there before calls of getenv were heard; None: none ever was.
+    """
+
+    def __init__(self, paths: list[str], earlier: list[str] | None = None) -> None:
+        listened = earlier is not None
+        known = {path: _known(path, listened=listened) for path in paths}
         self._known = {name: path for path in paths for name in known[path] or ()}
-        self._paths = [path for path in paths if known[path] is None and _reads(path)]
+        self._paths = [
+            path
+            for path in paths
+            if known[path] is None and _reads(path, heard=listened and path not in (earlier or ()))
+        ]
         self._exposing = [path for path in self._paths if _exposes(path)]
         tails: set[bytes] = set()
         texts: set[bytes] = set()
@@ -99,10 +111,12 @@ def mapped() -> list[str]:
     return list(found)
 
 
-def _known(path: str) -> tuple[str, ...] | None:
-    """The names that a well-known library reads; None: it has to be searched."""
+def _known(path: str, *, listened: bool) -> tuple[str, ...] | None:
+    """The names that a well-known library reads, unheard; None: it has to be searched."""
     for pattern, names in _KNOWN:
         if pattern.match(os.path.basename(path)):
+            if listened:
+                return _AT_START if pattern is _PYTHON else ()
             return None if pattern is _PYTHON and _contains(path, _INSIDE) else names
     return None
 
@@ -112,9 +126,10 @@ def _contains(path: str, text: bytes) -> bool:
         return _has(content, text)
 
 
-def _reads(path: str) -> bool:
+def _reads(path: str, *, heard: bool) -> bool:
+    signs = _UNHEARD if heard else _UNHEARD + _CALLS
     with _content(path) as content:
-        return any(_has(content, symbol) for symbol in (_GO, *_SYMBOLS))
+        return any(_has(content, sign) for sign in signs)
 
 
 def _exposes(path: str) -> bool:
@@ -123,7 +138,7 @@ def _exposes(path: str) -> bool:
         if not _has(content, _CFFI):
             return False
         parts = program_parts(content)
-        names = [symbol for symbol in _SYMBOLS if _has(content, symbol)]
+        names = [symbol for symbol in _CALLS + _UNHEARD[:3] if _has(content, symbol)]
         return any(content.find(name, begin, end) >= 0 for begin, end in parts for name in names)
 
 

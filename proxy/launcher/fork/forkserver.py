@@ -25,6 +25,13 @@ from ..audit.audit import Audit
 # Before anything else is imported: what these modules read at import is watched as well.
 AUDIT = Audit()
 AUDIT.install()
+from ..audit.interpose import Interposed  # noqa: E402
+from ..audit.native import mapped  # noqa: E402
+
+EARLIER = mapped()  # libraries that may have read something before anybody listened
+GETENV = Interposed(AUDIT.note)
+with AUDIT.paused():  # it asks for getenv and environ
+    HEARD = GETENV.install()
 
 import gc  # noqa: E402
 import os  # noqa: E402
@@ -34,7 +41,7 @@ import time  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 
 from ..audit.lookout import Lookout  # noqa: E402
-from ..audit.native import Native, mapped  # noqa: E402
+from ..audit.native import Native  # noqa: E402
 from ..audit.policy import always_cold  # noqa: E402
 from ..audit.startup import reads_of_start  # noqa: E402
 from ..kernel.prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
@@ -182,7 +189,8 @@ class ForkServer:
 
     def _freeze(self) -> None:
         """Flush, search the libraries, and keep the collector off what the children share."""
-        self._native = Native(mapped())
+        self._native = Native(mapped(), EARLIER if HEARD else None)
+        GETENV.remove()
         AUDIT.finish()
         for file in (sys.stdout, sys.stderr):
             if file is not None:

@@ -12,14 +12,19 @@ import sys
 from ..audit import audit as audit_module
 from ..audit.policy import matches, overlap
 from ..audit.stack import modules as being_imported
+from .users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
     from ..audit.audit import Audit
     from .traces.leftovers import Leftovers
     from .traces.threads import Threads
+
+
+# Part of the modules that may be left out for a name that is only likely to be delivered.
+BEARABLE = 0.05
 
 
 class Blocked(BaseException):
@@ -32,11 +37,13 @@ class Trial:
     def __init__(self, audit: Audit, config: dict[str, Any]) -> None:
         self._audit = audit
         self._patterns = [pattern.lower() for pattern in config["names"]]
+        self._likely = [pattern.lower() for pattern in config["likely"]]
         self._blocked = frozenset(config["blocked"])
         self._linger = config["linger"]
         self._struck: dict[str, str] = {}
         self._missing: list[str] = []
         self._hits = 0
+        self._bearable = 0.0
         audit_module.KEPT = sys.maxsize  # every reader counts here, not just one
         sys.meta_path.insert(0, self)
 
@@ -55,6 +62,7 @@ class Trial:
         threads: Threads,
         step: Callable[[str, int], None],
     ) -> None:
+        self._bearable = len(names) * BEARABLE
         for done, name in enumerate(names):
             if name in self._blocked or name in self._struck:
                 continue
@@ -89,19 +97,33 @@ class Trial:
         }
 
     def _judge_reads(self) -> None:
-        for name, stacks in self._audit.names.items():
-            if matches(name, self._patterns):
-                for stack in stacks:
-                    self._strike_all(stack, "reads %s" % name)
-        for patterns, stack in self._audit.patterns:
-            for name in self._patterns:
-                if any(overlap(name, pattern) for pattern in patterns):
-                    self._strike_all(stack, "reads names like %s" % name)
+        for why, stack in self._reads(self._patterns):
+            self._strike_all(stack, why)
         for stack in self._audit.everything:
             self._strike_all(stack, "reads the whole environment")
+        readers: dict[str, list[tuple[str, ...]]] = {}
+        for why, stack in self._reads(self._likely):
+            readers.setdefault(why, []).append(stack)
+        users = Users() if readers else None
+        for why, stacks in readers.items():
+            dear = {module for stack in stacks for module in stack} - self._struck.keys()
+            if users is not None and len(users.of(dear)) <= self._bearable:
+                for stack in stacks:
+                    self._strike_all(stack, why)
+
+    def _reads(self, wanted: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What was done with names of `wanted`, and the stack of the modules that did it."""
+        for name, stacks in self._audit.names.items():
+            if matches(name, wanted):
+                for stack in stacks:
+                    yield "reads %s" % name, stack
+        for patterns, stack in self._audit.patterns:
+            for name in wanted:
+                if any(overlap(name, pattern) for pattern in patterns):
+                    yield "reads names like %s" % name, stack
         for name, stack in self._audit.written.items():
-            if matches(name, self._patterns):
-                self._strike_all(stack, "sets %s" % name)
+            if matches(name, wanted):
+                yield "sets %s" % name, stack
 
     def _strike_all(self, stack: tuple[str, ...], why: str) -> None:
         self._strike(stack[0], why)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..kernel.children import Children
     from ..kernel.loop import Loop
     from ..session.command import Command
+    from ..session.preload import Preload
 
 ROUNDS = 12  # trials; each strikes at least one module, and chains of caches are short
 PROBE_INTERVAL = 0.1  # seconds
@@ -82,19 +83,19 @@ class Recorder:
         children: Children,
         spec: Spec,
         command: Command,
+        preload: Preload,
         *,
-        names: list[str],
         ready: Ready,
-        timeout: float,
         say: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._children = children
         self._spec = spec
         self._command = command
-        self._names = names
+        self._names = preload.names
+        self._likely = preload.likely
         self._ready = ready
-        self._timeout = timeout
+        self._timeout = preload.timeout
         self._say = say
 
     def run(self) -> Plan:
@@ -118,7 +119,12 @@ class Recorder:
 
     def _trial(self, modules: list[str], struck: dict[str, str]) -> dict[str, Any]:
         zygote = self._zygote()
-        trial = {"names": self._names, "blocked": sorted(struck), "linger": LINGER}
+        trial = {
+            "names": self._names,
+            "likely": self._likely,
+            "blocked": sorted(struck),
+            "linger": LINGER,
+        }
         zygote.start(self._spec, self._command, modules, self._timeout, trial=trial)
         self._loop.run_until(lambda: zygote.pid is None)
         self._children.sweep()

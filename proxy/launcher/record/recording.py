@@ -22,29 +22,20 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
     from ..session.command import Command
+    from ..session.preload import Preload
     from ..session.spec import Spec
     from .planfile import Plan
 
 
 class Job:
-    """What to record; `ready` as in the controller's message: address, path, statuses."""
+    """What to record, and by which of the controller's terms."""
 
-    __slots__ = ("command", "names", "ready", "spec", "timeout")
+    __slots__ = ("command", "preload", "spec")
 
-    def __init__(
-        self,
-        spec: Spec,
-        command: Command,
-        *,
-        names: list[str],
-        ready: dict[str, Any],
-        timeout: float,
-    ) -> None:
+    def __init__(self, spec: Spec, command: Command, preload: Preload) -> None:
         self.spec = spec
         self.command = command
-        self.names = names
-        self.ready = ready
-        self.timeout = timeout
+        self.preload = preload
 
 
 class Recording:
@@ -147,14 +138,14 @@ def _outcome(job: Job) -> dict[str, Any]:
     from .record import Ready, Recorder  # noqa: PLC0415  the launcher stays small without it
 
     loop = Loop()
+    ready = job.preload.ready or {}
     recorder = Recorder(
         loop,
         Children(loop),
         job.spec,
         job.command,
-        names=job.names,
-        ready=Ready(job.ready["address"], job.ready["path"], job.ready["statuses"]),
-        timeout=job.timeout,
+        job.preload,
+        ready=Ready(ready["address"], ready["path"], ready["statuses"]),
         say=lambda text: _write({"text": text}),
     )
     try:

@@ -28,6 +28,7 @@ class Preload:
         if self.plan is not None and not isinstance(self.plan, str):
             raise LaunchError("preload.plan must be a path")
         self.names = _strings(data.get("names", []), "preload.names")
+        self.likely = _strings(data.get("likely", []), "preload.likely")
         timeout = data.get("timeout", TIMEOUT)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
             raise LaunchError("preload.timeout must be a number of seconds above 0")

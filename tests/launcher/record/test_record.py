@@ -80,6 +80,35 @@ def test_a_recording_strikes_every_reader_and_every_importer_of_one(
     assert {str(path) for path in tmp_path.rglob("*")} - before <= {f"{tmp_path}/s.sock"}
 
 
+LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
+LIKELY = {
+    "app/__init__.py": "",
+    "app/__main__.py": "import app.many, app.few\n"
+    + "\n".join(f"import app.leaf{n}" for n in range(30))
+    + SERVE,
+    "app/few.py": "import os; KEY = os.environ.get('FEW_KEY')",
+    "app/base.py": "import os; KEY = os.environ.get('MANY_KEY')",
+    "app/many.py": "import app.base\n" + "\n".join(f"import app.one{n}" for n in range(60)),
+} | {f"app/one{n}.py": "from app import base" for n in range(60)}
+
+
+def test_for_a_name_that_is_only_likely_few_modules_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, LEAVES | LIKELY)
+    likely = {"likely": ["FEW_KEY", "MANY_KEY"]}
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        assert launcher.call("record", **argv, preload=terms(tmp_path) | likely)["ok"]
+        plan = recorded(launcher)["plan"]
+    assert plan["struck"] == {"app.few": "reads FEW_KEY"}
+    assert {"app.base", "app.many", "app.one7"} <= set(plan["modules"])
+    with Warm(argv, plan["modules"]) as launcher:
+        for name, kind in (("FEW_KEY", "warm"), ("MANY_KEY", "cold")):
+            answer = launcher.begin(env={name: "1"})
+            assert answer["kind"] == kind, answer
+            launcher.stop(0)
+            launcher.another()
+
+
 GUARDED = {
     "app/__main__.py": f"import app.guard\n{SERVE}",
     "app/__init__.py": "",
