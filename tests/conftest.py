@@ -23,6 +23,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts so what it runs in the background, and whoever a test interrupts inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Every one of xdist's workers, which inherit this, would compile all tests again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes is the machine's affair.
 hypothesis.settings.register_profile(

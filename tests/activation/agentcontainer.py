@@ -37,11 +37,11 @@ class AgentContainer:
 
     def __init__(self, directory: Path) -> None:
         self.socket = directory / "launcher.sock"
-        self.zipapp = installed()
+        self.program = installed()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-I", "-S", str(self.zipapp), "--socket", str(self.socket)]
+        command = [sys.executable, "-I", "-S", str(self.program), "--socket", str(self.socket)]
         self.process = subprocess.Popen(
             command, env=clean_environment(INHERITED="agent"), start_new_session=True
         )

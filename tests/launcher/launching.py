@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -50,6 +51,12 @@ def encoded(
     }
 
 
+@functools.cache
+def compiled(python: str) -> None:
+    """Keep the launcher's bytecode: its fork servers, which are told to write none, look for it."""
+    subprocess.run([python, "-I", "-m", "compileall", "-q", str(LAUNCHER)], check=True)
+
+
 class Launcher:
     """`call` an operation, await an `event`; every event is kept in `events`."""
 
@@ -63,6 +70,7 @@ class Launcher:
         inherit: tuple[int, ...] = (),
         **popen: Any,
     ) -> None:
+        compiled(python)
         ours, theirs = socket.socketpair()
         ours.settimeout(PATIENCE)
         self.socket = ours

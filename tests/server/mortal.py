@@ -20,7 +20,7 @@ from proxy.demo.tour.processes import descendants
 from tests.activation.agentcontainer import AgentContainer
 from tests.activation.apart import elsewhere
 from tests.harness import KEY, echo_settings
-from tests.launcher.launching import alive
+from tests.launcher.launching import LAUNCHER, alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,8 @@ class Mortal:
         self.steer = directory / "steer"
         self.steer.mkdir()
         self.agent = AgentContainer(directory) if apart else None
+        if self.agent is not None:
+            self.agent.program = LAUNCHER  # as a zipapp it is compiled again at each start
         self.posted: asyncio.Task[tuple[int, Any]] | None = None
         self.slow: asyncio.Task[Any] | None = None
         self.victims: set[int] = set()

@@ -170,7 +170,7 @@ async def test_proxy_and_launcher_let_go(
         env={"PYTHONPATH": str(site)},
     )
     if pod.agent is not None:
-        pod.agent.zipapp = inspected_launcher(site, pod.agent.zipapp, places["launcher"])
+        pod.agent.program = inspected_launcher(site, pod.agent.program, places["launcher"])
     else:
         del places["launcher"]  # the same program
     async with lived_in(pod) as alice:
