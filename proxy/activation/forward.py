@@ -63,6 +63,9 @@ class ForwardStarter:
     async def kill(self) -> None:
         await self.stop()
 
+    async def signal(self, name: str) -> None:
+        """Who it is, is not known."""
+
     def renew(self) -> None:
         """Nothing is warmed."""
 

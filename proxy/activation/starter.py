@@ -91,6 +91,12 @@ class Starter(Protocol):
     async def kill(self) -> None:
         """As `stop`, without grace; shortens a stop that is under way."""
 
+    async def signal(self, name: str) -> None:
+        """Pass a signal on to the upstream, if one is running that can be reached.
+
+        Raises `ActivationError`.
+        """
+
     def renew(self) -> None:
         """The user has gone for good, and what was warm meanwhile serves nobody else.
 

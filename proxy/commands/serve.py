@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _EPILOG: Final = """\
-It stops on SIGTERM or SIGINT: running requests may end within drain.grace, then the agent server is
-stopped. A second signal cuts at once. Ends with 0, 1 when it cannot serve, 2 when settings are
-wrong, or the agent server's own code (upstream.on_exit: exit).
+It stops on SIGTERM, SIGINT, SIGQUIT and SIGHUP: running requests may end within drain.grace, then
+the agent server is stopped. A second signal cuts at once. Ends with 0, 1 when it cannot serve, 2
+when settings are wrong, or the agent server's own code (upstream.on_exit: exit).
 
 examples:
   deferred-init-proxy serve --config proxy.yaml

@@ -13,7 +13,7 @@ from .errors import LaunchError, cause
 from .kernel.children import Children
 from .kernel.loop import Loop
 from .kernel.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, trim_memory
-from .session.spec import Base, Spec, grace
+from .session.spec import Base, Spec, grace, signal_number
 from .session.wire import VERSION, Session
 from .upstream.process import Upstream
 
@@ -43,6 +43,7 @@ class Launcher:
             "given": self._given,
             "stop": self._stop,
             "renew": self._renew,
+            "signal": self._signal,
         }
         self._session = Session(loop, fd, self._received)
         children = Children(loop)
@@ -128,6 +129,7 @@ class Launcher:
     def _prepare(self, message: dict[str, Any]) -> dict[str, Any]:
         base = Base(message)
         self._grace = grace(message, self._grace)
+        self._upstream.stop_signal = signal_number(message, signal.SIGTERM)
         _report(lambda: self._upstream.recover(base))
         if message.get("preload") is not None:
             self._upstream.forkserver = self._warm()
@@ -191,6 +193,11 @@ class Launcher:
         self._upstream.stop(self._shortest(grace(message, self._grace)))
         if self._warmth is not None:
             self._warmth.idle()
+        return {}
+
+    def _signal(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Pass a signal on to the upstream, if one is running."""
+        self._upstream.signal(signal_number(message, 0))
         return {}
 
     def _renew(self, _message: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Event(enum.Enum):
     UPSTREAM_DIED = "the upstream died"
     RETRIED = "a restart failed, another follows"
     ADOPTED = "a running upstream was found"
-    DRAIN = "SIGTERM or SIGINT"
+    DRAIN = "a stop signal"
 
 
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {

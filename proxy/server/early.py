@@ -13,17 +13,34 @@ import os
 import signal
 import sys
 
-# Either asks for an orderly shutdown.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Each asks for an orderly shutdown; an image may have chosen any of them as its `STOPSIGNAL`.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+# What means something to the upstream, if to anybody.
+PASSED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 _came: list[int] = []
 
 
 def remember_signals(arguments: list[str]) -> None:
-    """Catch the stop signals if `arguments` are those of `serve`; harmless to repeat."""
+    """Catch the stop signals if `arguments` are those of `serve`; harmless to repeat.
+
+    The others are dropped: there is no upstream yet, and they would be fatal.
+    """
     if arguments[:1] == ["serve"]:
-        for number in STOP_SIGNALS:
+        for number in heeded_signals():
             signal.signal(number, _remember)
+        for number in PASSED_SIGNALS:
+            signal.signal(number, _drop)
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """The stop signals, but SIGHUP where whoever started us (nohup) has it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if number != signal.SIGHUP or not ignored]
+
+
+def _drop(_number: int, _frame: object) -> None:
+    pass
 
 
 def _remember(number: int, _frame: object) -> None:

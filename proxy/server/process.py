@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.errors import ProxyError
-from proxy.server.early import STOP_SIGNALS
+from proxy.server.early import PASSED_SIGNALS, STOP_SIGNALS
 
 if TYPE_CHECKING:
     import asyncio
@@ -68,16 +68,19 @@ def room_in(descriptors: int, wanted: int) -> Room:
 def make_room(wanted: int) -> Room:
     """Raise the soft limit of open files for so many connections, as far as the hard limit lets us.
 
-    What is missing then is logged. The launcher gets the old limit back (`launched.own.process`).
+    The launcher gets the old limit back (`launched.own.process`).
     """
     needed = _OWN_DESCRIPTORS + _OF_A_PLACE * _PLACES + _OF_A_CLIENT * wanted
-    room = room_in(_allow_descriptors(needed), wanted)
+    return room_in(_allow_descriptors(needed), wanted)
+
+
+def tell_of(room: Room, wanted: int) -> None:
+    """Log what is missing."""
     if room.connections < wanted:
         logger.warning(
             "limits.connections is more than open files (ulimit -Hn) allow",
             extra={"wanted": wanted, "connections": room.connections},
         )
-    return room
 
 
 def _allow_descriptors(wanted: int) -> int:
@@ -126,8 +129,9 @@ def let_nothing_disturb_the_end(loop: asyncio.AbstractEventLoop) -> None:
 
     Otherwise one that comes between the end of the loop and that of the process would change it.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    for number in STOP_SIGNALS:
+    heeded = (*STOP_SIGNALS, *PASSED_SIGNALS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
+    for number in heeded:
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -35,6 +35,7 @@ from proxy.server.admin import open_admin
 from proxy.server.closing import LAST_BYTES, Closing
 from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
+from proxy.server.passing import Passing
 from proxy.server.starters import make_probe, make_starter, private_run_dir
 from proxy.server.stopping import Stopping
 from proxy.server.warming import Warming
@@ -97,6 +98,7 @@ class Server:
             on_leaving=self._stopping.pod_ends,
         )
         self._warming.follow(self._starter)
+        self._passing = Passing(self._starter)
         self._activator = Activator(
             lifecycle=self._lifecycle,
             starter=self._starter,
@@ -139,7 +141,7 @@ class Server:
         )
         self._tally = Tally()
         access = settings.log.access
-        room = process.make_room(settings.limits.connections)
+        self._room = room = process.make_room(settings.limits.connections)
         shared = Shared(
             gate=doorkeeper.gate,
             dial=upstream.url.address,
@@ -178,6 +180,7 @@ class Server:
         """Serve; returns the exit code once everything is closed."""
         loop = asyncio.get_running_loop()
         self._stopping.listen()
+        self._passing.listen()
         process.adopt_orphans()
         process.Reaper(loop, self._starter.owned_pids).attach()
         try:
@@ -213,6 +216,7 @@ class Server:
         return code
 
     async def _listen(self) -> None:
+        process.tell_of(self._room, self._settings.limits.connections)
         address = await self._listener.open(self._relay)
         extra = {"address": address, "version": __version__, "pid": os.getpid()}
         logger.info("listening", extra=extra)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 
-from proxy.server.early import STOP_SIGNALS, remembered_signals
+from proxy.server.early import heeded_signals, remembered_signals
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Stopping:
 
     def listen(self) -> None:
         """Heed the stop signals, those included that came before there was a loop."""
-        for number in STOP_SIGNALS:
+        for number in heeded_signals():
             self._loop.add_signal_handler(number, self._signalled, number)
         for early in remembered_signals():
             self._signalled(early)

@@ -10,6 +10,7 @@ from proxy.settings.activation import (
     Activation,
     ForwardSettings,
     LauncherSettings,
+    SignalName,
     SignalSettings,
 )
 from proxy.settings.addresses import ServerUrl, TcpAddress
@@ -145,9 +146,10 @@ class UpstreamSettings(Model):
         "it is undone; null: a private one under the system's temporary directory.",
     )
     ready: ReadySettings = Field(default=ReadySettings(), description="The readiness probe.")
+    stop_signal: SignalName = Field(default="SIGTERM", description="What asks the upstream to end.")
     stop_grace: SecondsOrZero = Field(
         default=10.0,
-        description="Seconds the upstream has to end after SIGTERM before SIGKILL; 0: at once.",
+        description="Seconds the upstream has to end after that before SIGKILL; 0: at once.",
     )
     on_exit: Literal["restart", "exit", "dormant"] = Field(
         default="restart",

@@ -69,6 +69,8 @@ class Upstreams:
     async def kill(self) -> None:
         await self.stop()
 
+    async def signal(self, name: str) -> None: ...
+
     def renew(self) -> None:
         pass
 

@@ -46,7 +46,7 @@ async def outcome(request: asyncio.Task[tuple[int, object]]) -> str:
         return "cut"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
 async def test_dormant_proxy_stops_with_0_and_leaves_nothing(
     serve: Serve, number: signal.Signals
 ) -> None:

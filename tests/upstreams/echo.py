@@ -11,6 +11,7 @@ it is started with:
     ECHO_STUBBORN=1    ignore SIGTERM
     ECHO_CHILD=FILE    start a grandchild in a session of its own; its pid goes to FILE
     ECHO_READ_FILE=F   served at /file
+    ECHO_SIGNALS=FILE  write to FILE which signals come; SIGQUIT ends it
 
 With --steer a test steers its life by files, too. While these are in DIRECTORY:
 
@@ -145,6 +146,17 @@ class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
 
 
+def write_signals(told: Path) -> None:
+    def came(number: int, _frame: object) -> None:
+        with told.open("a") as file:
+            file.write(signal.Signals(number).name + "\n")
+        if number == signal.SIGQUIT:
+            os._exit(0)
+
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGQUIT):
+        signal.signal(number, came)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--unix")
@@ -165,6 +177,8 @@ def main() -> int:
         return 3
     if os.environ.get("ECHO_SILENT"):
         signal.pause()
+    if told := os.environ.get("ECHO_SIGNALS"):
+        write_signals(Path(told))
     if os.environ.get("ECHO_STUBBORN"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     handler = Handler if args.steer is None else steered_by(args.steer)

@@ -151,6 +151,9 @@ class LaunchedStarter:
         """As `stop`, with so much grace at most; shortens a stop that is under way."""
         await self._session.stop(min(grace, self._upstream.stop_grace))
 
+    async def signal(self, name: str) -> None:
+        await self._session.call("signal", signal=name)
+
     def renew(self) -> None:
         self.found = None  # it has ended, whoever had started it
         if self.warmed.done():
@@ -180,7 +183,11 @@ class LaunchedStarter:
         preload = None if self._put_off else preload_message(upstream)
         if preload is not None:
             preload["used_since"] = self._used_since
-        fields = command_fields(upstream) | {"grace": upstream.stop_grace, "preload": preload}
+        fields = command_fields(upstream) | {
+            "grace": upstream.stop_grace,
+            "signal": upstream.stop_signal,
+            "preload": preload,
+        }
         await call("prepare", **fields)
         if preload is None:
             self._warm(NOTHING_PRELOADED)

@@ -144,6 +144,9 @@ class NativeStarter:
         await self._dormancy.cease()
         await self._launched.kill()
 
+    async def signal(self, name: str) -> None:
+        await self._launched.signal(name)
+
     def renew(self) -> None:
         """The fork server, if there is one; a dormant upstream is another one already."""
         self._launched.renew()

@@ -41,6 +41,7 @@ class SignalStarter:
         self._signal = signal.Signals[told.signal] if told.signal is not None else None
         self._restarts = told.restarts
         self._grace = upstream.stop_grace
+        self._stop_signal = signal.Signals[upstream.stop_signal]
         self._delivery = delivery
         self._held: Held | None = None
         self._hurry = asyncio.Event()
@@ -117,7 +118,7 @@ class SignalStarter:
     async def _end(self, held: Held | None) -> None:
         if held is not None:
             logger.info("ending the upstream", extra={"pid": held.found.pid})
-            await held.end(0 if self._hurry.is_set() else self._grace)
+            await held.end(self._stop_signal, 0 if self._hurry.is_set() else self._grace)
             held.close()
             if held.ended.done():
                 self._delivery.forget()
@@ -135,6 +136,10 @@ class SignalStarter:
         """As `stop`, without grace."""
         self._hurry.set()
         await self.stop()
+
+    async def signal(self, name: str) -> None:
+        if self._held is not None:
+            self._held.signal(signal.Signals[name])
 
     def renew(self) -> None:
         """Nothing is warmed."""

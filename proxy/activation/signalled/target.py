@@ -116,9 +116,9 @@ class Held:
                 f"cannot signal process {self.found.pid}: it is another user's"
             ) from None
 
-    async def end(self, grace: float) -> None:
-        """TERM, at most `grace` seconds, KILL."""
-        self.signal(signal.SIGTERM)
+    async def end(self, number: int, grace: float) -> None:
+        """The signal `number`, at most `grace` seconds, KILL."""
+        self.signal(number)
         await asyncio.wait({self.ended}, timeout=grace)
         if not self.ended.done():
             self.signal(signal.SIGKILL)

@@ -11,6 +11,7 @@ import binascii
 import fnmatch
 import math
 import re
+import signal
 
 from ..errors import LaunchError
 
@@ -114,6 +115,15 @@ def grace(message: Mapping[str, Any], default: float) -> float:
     if not (math.isfinite(value) and 0 <= value <= GRACE_LIMIT):
         raise LaunchError("grace must be from 0 to %d seconds" % GRACE_LIMIT)
     return float(value)
+
+
+def signal_number(message: Mapping[str, Any], default: int) -> int:
+    """The optional field `signal`, a name."""
+    name = message.get("signal", default)
+    number = signal.Signals.__members__.get(name, default) if isinstance(name, str) else name
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise LaunchError("signal must be the name of a signal")
+    return int(number)
 
 
 def _without(env: Mapping[bytes, bytes], patterns: list[str]) -> dict[bytes, bytes]:

@@ -59,6 +59,7 @@ class Upstream:
         self.cold_because = "nothing is preloaded"
         self.pid: int | None = None
         self.left_over = False
+        self.stop_signal = int(signal.SIGTERM)
         session.on_drained = self._output.resume
 
     def start(self, spec: Spec) -> dict[str, Any]:
@@ -83,13 +84,18 @@ class Upstream:
             self._files.recover(base.run_dir, base.cwd)
 
     def stop(self, grace: float) -> None:
-        """TERM to the group, `grace` seconds, KILL to the group, KILL to every straggler, undo.
+        """`stop_signal` to the group, `grace` seconds, KILL to it and to every straggler, undo.
 
         Raises `LaunchError` naming what could not be ended or undone.
         """
         if self.pid is not None:
             self._end_group(self.pid, grace)
         self.clear()
+
+    def signal(self, number: int) -> None:
+        """To its leader alone, as one that is sent to a container is to the first process."""
+        if self.pid is not None:
+            send_signal(self.pid, number)
 
     def hurry(self, grace: float) -> None:
         """Let the running stop, if any, wait at most `grace` seconds from this moment."""
@@ -128,7 +134,7 @@ class Upstream:
     def _end_group(self, group: int, grace: float) -> None:
         self._stopping = time.monotonic() + grace
         self._output.resume()  # a writer that waits for us could not end in good order
-        send_signal(-group, signal.SIGTERM)
+        send_signal(-group, self.stop_signal)
         send_signal(-group, signal.SIGCONT)  # who is stopped (a debugger, a freezer) hears it too
         # Members whose parent lives in another session end without a signal to us, so look again.
         while group_lives(group) and time.monotonic() < self._stopping:

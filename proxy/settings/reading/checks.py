@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 _STARTING: Final = ("command", "cwd")
 _UNUSED: Final = {
     "signal": _STARTING,
-    "forward": (*_STARTING, "env", "deny_env", "profile", "mapping", "run_dir", "stop_grace"),
+    "forward": (
+        *_STARTING,
+        "env",
+        "deny_env",
+        "profile",
+        "mapping",
+        "run_dir",
+        "stop_signal",
+        "stop_grace",
+    ),
 }
 
 
