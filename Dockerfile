@@ -69,7 +69,7 @@ LABEL org.opencontainers.image.title="deferred-init-proxy" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/proxy /opt/proxy
 ENV OH_DEFERRED_INIT=true \
-    PROXY_LISTEN__ADDRESS=0.0.0.0:8000
+    PROXY_LISTEN__ADDRESS=[::]:8000
 USER 10001:10001
 WORKDIR /
 EXPOSE 8000

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from proxy.errors import ProxyError
-from proxy.server.listen import BACKLOG, bound_address, open_listener
+from proxy.server.listen import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,23 +25,20 @@ _MOST: Final = 16
 
 
 class Admin:
-    """Serves `pages` (path -> handler of GET) on a socket of its own."""
+    """Serves `pages` (path -> handler of GET) on a listener of its own."""
 
-    def __init__(self, pages: dict[str, Page]) -> None:
+    def __init__(self, listener: Listener, pages: dict[str, Page]) -> None:
         app = web.Application()
         app.add_routes([web.get(path, handler) for path, handler in pages.items()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        self._listener: asyncio.Server | None = None
+        self._listener = listener
 
-    async def open(self, sock: socket.socket) -> None:
+    async def open(self) -> None:
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._listener = await create(self._accept, sock=sock, backlog=BACKLOG)
+        await self._listener.serve(self._accept)
 
     async def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        self._listener.close()
         await self._runner.cleanup()
 
     def _accept(self) -> web.RequestHandler:
@@ -64,15 +59,16 @@ async def open_admin(listen: ListenSettings, pages: Callable[[], dict[str, Page]
     """
     if listen.admin is None:
         return None
+    listener = Listener(listen.admin, listen.unix)
     try:
-        sock = open_listener(listen.admin)
+        address = listener.bind()
     except ProxyError as error:
         if "admin" in listen.model_fields_set:
             raise
         # Several proxies on one machine (a developer's) want the same default: one has it.
         logger.warning("no admin listener", extra={"error": str(error)})
         return None
-    admin = Admin(pages())
-    await admin.open(sock)
-    logger.info("admin listening", extra={"address": bound_address(sock)})
+    admin = Admin(listener, pages())
+    await admin.open()
+    logger.info("admin listening", extra={"address": address})
     return admin

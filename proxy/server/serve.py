@@ -151,6 +151,7 @@ class Server:
             limits=settings.limits.model_copy(update={"connections": room.connections}),
             places=room.places,
             trusted_proxies=settings.listen.trusted_proxies,
+            trust_unix=settings.listen.unix.trusted,
             hold=settings.gate.hold,
             admits=doorkeeper.admits if doorkeeper.enforces else None,
             strip_session_keys=settings.gate.strip_session_keys,
@@ -162,7 +163,7 @@ class Server:
         self._lifecycle.subscribe(
             lambda state, _event: self._relay.reconsider(over=state is State.DORMANT)
         )
-        self._listener = Listener(settings.listen.address)
+        self._listener = Listener(settings.listen.address, settings.listen.unix)
         self._admin: Admin | None = None
         # Everything that must end in order.
         self._closing = Closing(
@@ -217,8 +218,8 @@ class Server:
 
     async def _listen(self) -> None:
         process.tell_of(self._room, self._settings.limits.connections)
-        address = await self._listener.open(self._relay)
-        extra = {"address": address, "version": __version__, "pid": os.getpid()}
+        extra = {"address": self._listener.bind(), "version": __version__, "pid": os.getpid()}
+        await self._listener.serve(self._relay)
         logger.info("listening", extra=extra)
 
     def _admin_pages(self) -> dict[str, Page]:

@@ -16,6 +16,7 @@ from proxy.settings.tree import (
     ListenSettings,
     LogSettings,
     Settings,
+    UnixSettings,
 )
 from proxy.settings.upstream import (
     PreloadSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "TcpAddress",
     "UnixAddress",
+    "UnixSettings",
     "UpstreamSettings",
     "load_settings",
 ]

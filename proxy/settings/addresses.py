@@ -128,7 +128,7 @@ def _port(text: str) -> int:
 
 def _host(text: str) -> str:
     if text == "*":
-        raise ValueError("'*' is no host; 0.0.0.0 stands for every IPv4 address, [::] for all")
+        raise ValueError("'*' is no host; [::] stands for every address, 0.0.0.0 for IPv4")
     if not _HOST_NAME.fullmatch(text):
         raise ValueError("the host must be a name or an IP address")
     if re.fullmatch(r"[0-9.]+", text):
@@ -144,7 +144,9 @@ def _tcp(text: str) -> TcpAddress:
     if not separator:
         raise ValueError(f"the port is missing; must be {_ADDRESS_FORMS}")
     if not host:
-        raise ValueError("the host is missing; 0.0.0.0 stands for every IPv4 address, [::] for all")
+        raise ValueError(
+            "the host is missing; [::] stands for every address, 0.0.0.0 for those of IPv4"
+        )
     if host.startswith("[") and host.endswith("]"):
         try:
             return TcpAddress(str(ipaddress.IPv6Address(host[1:-1])), _port(port))

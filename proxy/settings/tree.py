@@ -15,6 +15,8 @@ from proxy.settings.mapping import Model
 from proxy.settings.upstream import UpstreamSettings
 from proxy.settings.values import (
     Address,
+    GroupName,
+    Mode,
     Network,
     NotBool,
     Origin,
@@ -32,12 +34,24 @@ def _key(key: SecretStr) -> SecretStr:
     return key
 
 
+class UnixSettings(Model):
+    mode: Mode | None = Field(
+        default=None, description="Who may connect, as for a file; null: as the umask says."
+    )
+    group: GroupName | None = Field(default=None, description="Its group, by name or number.")
+    trusted: bool = Field(
+        default=False,
+        description="Believe the forwarding headers of whoever connects, as those of "
+        "trusted_proxies.",
+    )
+
+
 class ListenSettings(Model):
     address: Address = Field(
-        default=TcpAddress("0.0.0.0", 8000),  # noqa: S104  kubelet probes reach the pod's address
+        default=TcpAddress("::", 8000),  # kubelet probes reach the pod's address, of any family
         description="Where clients and the orchestrator connect: host:port, [v6]:port or "
-        "unix:/path. Port 0 lets the kernel choose.",
-        json_schema_extra={"default": "0.0.0.0:8000"},
+        "unix:/path. [::] is every address, IPv4 and IPv6. Port 0 lets the kernel choose.",
+        json_schema_extra={"default": "[::]:8000"},
     )
     admin: Address | None = Field(
         default=TcpAddress("127.0.0.1", 9901),
@@ -49,6 +63,9 @@ class ListenSettings(Model):
         default=(),
         description="Networks whose X-Forwarded-* headers are appended to; anybody else's are "
         "replaced.",
+    )
+    unix: UnixSettings = Field(
+        default=UnixSettings(), description="For an address that is a Unix socket."
     )
 
 

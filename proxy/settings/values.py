@@ -105,6 +105,17 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _group(value: Any) -> str | int:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not text or not text.isprintable():
+        raise ValueError("must be the name of a group, or its number")
+    if not text.removeprefix("-").isdigit():
+        return text
+    if not 0 <= (number := int(text)) < 2**32 - 1:
+        raise ValueError("must be the name of a group, or its number")
+    return number
+
+
 def _origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
         raise ValueError("must be as a browser sends it, https://host or https://host:port, or *")
@@ -142,6 +153,11 @@ Mode = Annotated[
     PlainValidator(parse_mode),
     PlainSerializer(lambda mode: f"{mode:04o}", return_type=str),
     WithJsonSchema({"type": "string", "pattern": "^(0|0o)?[0-7]{3}$"}),
+]
+GroupName = Annotated[
+    str | int,
+    PlainValidator(_group),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
 ]
 # Last in an annotation: the bounds before it are then part of the JSON Schema.
 NotBool = BeforeValidator(_no_bool)

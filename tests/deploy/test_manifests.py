@@ -91,7 +91,7 @@ def test_probes_ask_the_listener_on_the_pods_own_address(overlay: str, tmp_path:
     address = settings(overlay, tmp_path).listen.address
     proxy = proxy_container(overlay)
     ports = {port["name"]: port["containerPort"] for port in proxy["ports"]}
-    assert str(address) == f"0.0.0.0:{ports['http']}"
+    assert str(address) == f"[::]:{ports['http']}"
     paths = {"startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready"}
     for probe, path in paths.items():
         asked = proxy[probe]["httpGet"]

@@ -74,7 +74,7 @@ def test_the_podmonitor_finds_the_port_that_the_admin_listener_is_on(
     environ = {each["name"]: each.get("value", "k") for each in proxy["env"]}
     (tmp_path / "proxy.yaml").write_text(settings_file(overlay))
     admin = load_settings(tmp_path / "proxy.yaml", environ).listen.admin
-    assert str(admin) == f"0.0.0.0:{ports[endpoint['port']]}"
+    assert str(admin) == f"[::]:{ports[endpoint['port']]}"
 
 
 def test_only_the_monitoring_namespace_reaches_it(text: str) -> None:

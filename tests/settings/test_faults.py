@@ -102,6 +102,11 @@ ONE_FAULT = [
         "listen: {address: 'unix:/p.sock', trusted_proxies: [10.0.0.0/8]}",
         "listen.trusted_proxies: has no effect on a Unix socket",
     ),
+    ("listen: {unix: {mode: '0660'}}", "listen.unix: has no effect"),
+    ("listen: {unix: {group: -1}}", "listen.unix.group: "),
+    ("listen: {unix: {mode: 660}}", "listen.unix.mode: "),
+    ("gate: {cors_origins: ['https://app.test/']}", "gate.cors_origins[0]: "),
+    ("upstream: {stop_signal: SIGKILL}", "upstream.stop_signal: "),
     (
         "listen: {address: '0.0.0.0:9901', admin: '127.0.0.1:9901'}",
         "listen.admin: is the address of listen.address, 0.0.0.0:9901",
@@ -164,7 +169,7 @@ ONE_FAULT = [
     ("upstream: {preload: {modules: [a], plan: /p}}", "upstream.preload.modules: cannot be a li"),
     # addresses
     ("listen: {address: 8000}", "listen.address: cannot be 8000: must be host:port"),
-    ("listen: {address: ':8000'}", "listen.address: cannot be ':8000': the host is missing; 0.0.0"),
+    ("listen: {address: ':8000'}", "listen.address: cannot be ':8000': the host is missing; [:"),
     ("listen: {address: '::1:80'}", "listen.address: cannot be '::1:80': an IPv6 address goes in"),
     ("listen: {address: '*:80'}", "listen.address: cannot be '*:80': '*' is no host"),
     ("listen: {address: 'a:http'}", "listen.address: cannot be 'a:http': the port must be"),
@@ -183,7 +188,7 @@ ONE_FAULT = [
     ("upstream: {url: http://u:s3cret@a:1}", "upstream.url: cannot be 'http://***@a:1': must not"),
     ("upstream: {url: http://a:0}", "upstream.url: cannot be 'http://a:0': the port must be"),
     ("upstream: {url: http+unix://%2Frun%2Fx}", "upstream.url: cannot be 'http+unix://%2Frun%2Fx'"),
-    ("upstream: {url: http://127.0.0.1:8000}", "upstream.url: is the proxy's own listener, 0.0.0"),
+    ("upstream: {url: http://127.0.0.1:8000}", "upstream.url: is the proxy's own listener, [:"),
     # the file
     ("- a", "FILE:1: must be a mapping of keys to values"),
     ("just text", "FILE:1: must be a mapping"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.settings.addresses import TcpAddress
+from proxy.settings.addresses import TcpAddress, UnixAddress
 from proxy.settings.mapping import MappingSettings
 from proxy.settings.reading.faults import Fault
 from proxy.settings.reading.mapcheck import OWN_PATHS, check_mapping
@@ -12,7 +12,7 @@ from proxy.settings.reading.mapcheck import OWN_PATHS, check_mapping
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.settings.tree import Settings
+    from proxy.settings.tree import ListenSettings, Settings
     from proxy.settings.upstream import UpstreamSettings
 
 # What only whoever starts the upstream could heed.
@@ -70,12 +70,23 @@ def _listen(settings: Settings) -> Iterator[Fault]:
                 "/metrics needs a port of its own; null: none",
                 about=(("listen",), other),
             )
+    if listen.unix != type(listen.unix)() and not _unix_sockets(listen):
+        yield Fault(
+            ("listen", "unix"),
+            "has no effect: no address under listen is a Unix socket",
+            about=(("listen", "address"),),
+        )
     if listen.trusted_proxies and not isinstance(listen.address, TcpAddress):
         yield Fault(
             ("listen", "trusted_proxies"),
             "has no effect on a Unix socket: who connects to it has no address",
+            "set listen.unix.trusted: true",
             about=(("listen", "address"),),
         )
+
+
+def _unix_sockets(listen: ListenSettings) -> bool:
+    return any(isinstance(each, UnixAddress) for each in (listen.address, listen.admin))
 
 
 def _port(address: object) -> int | None:
