@@ -6,7 +6,7 @@ directory, and speaks JSON lines with the launcher over descriptor 3:
     launcher: {"command": …, "modules": […], "linger": seconds}
     here:     {"event": "importing", "module": …, "done": n}   before each import
               {"event": "warm", "seconds": …, "once": null | text} | {"event": "failed", "why": …}
-             | {"event": "report", …}       for a trial (see `trial`), or a module to `find`
+             | {"event": "report", …}    of a trial (see `trial`), or of a module to `find`
     launcher: {"op": "child"}, with the socket that a child is to wait at (see `child_of_fork`)
     here:     {"event": "unborn", "why": …}                    when there could be none
 
@@ -107,10 +107,11 @@ class ForkServer:
         self._threads.install()
         if config.get("trial"):
             self._try(config, leftovers, present)
-        self._draws.install()
-        with self._lookout(config.get("files", [])):
-            self._import_all(config["modules"], leftovers, config.get("linger", 0))
-        self._draws.remove()
+        else:
+            self._draws.install()
+            with self._lookout(config.get("files", [])):
+                self._import_all(config["modules"], leftovers, config.get("linger", 0))
+            self._draws.remove()
         self._threads.remove()
         changed = "since" in config and changed_since(
             config["since"], [*self._own, *AUDIT.files.opened]
@@ -166,11 +167,14 @@ class ForkServer:
         self._stream.send({"event": "importing", "module": module, "done": done})
 
     def _try(self, config: dict[str, Any], leftovers: Leftovers, present: dict[str, Any]) -> None:
-        """Report on every module instead of serving. Does not return."""
+        """Report on every module; returns, to serve, when there is nothing to strike."""
         trial = Trial(AUDIT, config["trial"])
-        trial.run(config["modules"], leftovers, self._threads, self._step)
-        self._stream.send(dict(trial.report(), identity=present))
-        os._exit(0)
+        report = trial.run(config["modules"], leftovers, self._threads, self._step)
+        self._stream.send(dict(report, identity=present))
+        if report["struck"] or report["hits"]:
+            os._exit(0)
+        sys.meta_path.remove(trial)
+        leftovers.close()
 
     def _import(self, name: str) -> None:
         try:

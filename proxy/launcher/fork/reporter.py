@@ -16,6 +16,7 @@ import sys
 import threading
 
 from ..audit.calls import executed
+from .traces.state import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Reporter:
             loaded = dict.fromkeys(sys.modules)
             order = [name for name in self._begun if name in loaded]
             modules = list(dict.fromkeys([*order, *loaded]))
-            report = {"modules": modules, "made": list(self._made)}
+            report = {"modules": modules, "made": list(self._made), "state": whole()}
             self._socket.sendall(json.dumps(report).encode() + b"\n")
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:

@@ -12,6 +12,7 @@ import sys
 from ..audit import audit as audit_module
 from ..audit.policy import matches, overlap
 from ..audit.stack import modules as being_imported
+from .traces.state import difference, shared
 from .users import Users
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ class Blocked(BaseException):
 
 
 class Trial:
-    """`report` is what the recorder is told (see `record`)."""
+    """Its report is what the recorder is told (see `record`)."""
 
     def __init__(self, audit: Audit, config: dict[str, Any]) -> None:
         self._audit = audit
@@ -43,6 +44,8 @@ class Trial:
         self._struck: dict[str, str] = {}
         self._missing: list[str] = []
         self._hits = 0
+        self._state = shared()
+        self._changes: dict[str, str] = {}
         self._bearable = 0.0
         audit_module.KEPT = sys.maxsize  # every reader counts here, not just one
         sys.meta_path.insert(0, self)
@@ -61,7 +64,8 @@ class Trial:
         leftovers: Leftovers,
         threads: Threads,
         step: Callable[[str, int], None],
-    ) -> None:
+    ) -> dict[str, Any]:
+        """Import them all; returns the report."""
         self._bearable = len(names) * BEARABLE
         for done, name in enumerate(names):
             if name in self._blocked or name in self._struck:
@@ -80,21 +84,28 @@ class Trial:
                 if os.getpid() != pid:
                     os._exit(0)
             self._audit.imported(name)
+            self._compare(name)
             threads.look(name)
             fault = leftovers.check()
             if fault:
                 self._strike(name, fault)
         for name, fault in threads.wait(self._linger).items():
             self._strike(name, fault)
-
-    def report(self) -> dict[str, Any]:
         self._judge_reads()
         return {
             "event": "report",
             "struck": self._struck,
             "missing": self._missing,
             "hits": self._hits,
+            "changes": self._changes,
         }
+
+    def _compare(self, module: str) -> None:
+        """Note what it has changed of what all modules share; the last one to do so counts."""
+        state = shared()
+        while (what := difference(self._state, state)) is not None:
+            self._changes[what] = module
+            self._state[what] = state[what]
 
     def _judge_reads(self) -> None:
         for why, stack in self._reads(self._patterns):

@@ -135,7 +135,8 @@ def _record(pipe: int, launcher: int, job: Job) -> NoReturn:
 
 
 def _outcome(job: Job) -> dict[str, Any]:
-    from .record import Ready, Recorder  # noqa: PLC0415  the launcher stays small without it
+    from .boot import Ready  # noqa: PLC0415  the launcher stays small without them
+    from .record import Recorder  # noqa: PLC0415
 
     loop = Loop()
     ready = job.preload.ready or {}

@@ -135,6 +135,51 @@ def test_what_is_imported_under_the_care_of_another_is_preloaded_so(tmp_path: Pa
     assert ours == ["app", "app.guard", "app.quiet", "app.deep", "app.deep.er"]
 
 
+RESTORING = {
+    "app/__init__.py": "",
+    # Not preloaded, so nothing is imported under its care.
+    "app/__main__.py": f"""
+import logging, sys
+before = logging.root.manager.disable, sys.excepthook
+import app.quiet, app.hook, app.fine
+logging.disable(before[0])
+sys.excepthook = before[1]
+{SERVE}
+""",
+    "app/quiet.py": "import logging; logging.disable(logging.CRITICAL)",
+    "app/hook.py": "import sys\ndef hook(*_): pass\nsys.excepthook = hook",
+    "app/fine.py": "import app.quiet_not, json",
+    "app/quiet_not.py": "import logging; logging.getLogger('app').setLevel(10)",
+}
+
+
+def test_who_makes_a_warm_start_another_than_the_cold_one_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, RESTORING)
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        assert launcher.call("record", **argv, preload=terms(tmp_path))["ok"]
+        event = recorded(launcher)
+    plan = event["plan"]
+    assert plan is not None, event
+    assert plan["struck"] == {
+        "app.quiet": "leaves logging otherwise than a cold start",
+        "app.hook": "leaves hooks otherwise than a cold start",
+    }
+    assert {"app.fine", "app.quiet_not"} <= set(plan["modules"])
+
+
+def test_what_is_another_warm_and_nobody_knows_why_is_not_preloaded(tmp_path: Path) -> None:
+    program = "import app.lib, os, sys\nif app.lib.PID != os.getpid(): sys.argv.append('x')\n"
+    files = {"app/__init__.py": "", "app/lib.py": "import os; PID = os.getpid()"}
+    write(tmp_path, files | {"app/__main__.py": program + SERVE})
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        assert launcher.call("record", **argv, preload=terms(tmp_path))["ok"]
+        event = recorded(launcher)
+    why = "cannot record: a warm start differs from a cold one in arguments"
+    assert (event["plan"], event["why"]) == (None, why)
+
+
 def test_what_was_recorded_starts_warm_with_what_is_delivered(
     tmp_path: Path, app: dict[str, Any]
 ) -> None:

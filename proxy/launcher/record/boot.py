@@ -1,0 +1,153 @@
+"""One run of an upstream to its readiness, and what it tells of itself there."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+
+from ..errors import LaunchError
+from ..kernel.children import send_signal
+from ..session.spec import Spec
+from ..upstream.output import Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..kernel.children import Children
+    from ..kernel.loop import Loop
+    from ..warm.zygote import Zygote
+
+PROBE_INTERVAL = 0.1  # seconds
+PROBE_TIMEOUT = 2.0  # seconds
+TAIL = 5  # lines of the upstream's stderr in an error
+
+
+class Ready:
+    """Where the upstream says that it is ready: `address` is "host:port" or "unix:/path"."""
+
+    def __init__(self, address: str, path: str, statuses: list[int]) -> None:
+        self.address = address
+        self.path = path
+        self.statuses = statuses
+
+    def check(self) -> bool:
+        connection = http.client.HTTPConnection("localhost", timeout=PROBE_TIMEOUT)
+        try:
+            if self.address.startswith("unix:"):
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.settimeout(PROBE_TIMEOUT)
+                connection.sock.connect(self.address[5:])
+            else:
+                host, _, port = self.address.rpartition(":")
+                connection.sock = socket.create_connection(
+                    (host.strip("[]"), int(port)), PROBE_TIMEOUT
+                )
+            connection.request("GET", self.path)
+            return connection.getresponse().status in self.statuses
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+class Boot:
+    """One run of the upstream that tells what it has loaded and made."""
+
+    def __init__(self, loop: Loop, children: Children, zygote: Zygote) -> None:
+        self._loop = loop
+        self._children = children
+        self._zygote = zygote
+        self._output = Output(loop, lambda _stream, _line: None)
+        self._pid: int | None = None
+        self._ended: str | None = None
+        self._socket: socket.socket | None = None
+        self._made: list[str] = []
+
+    def start(self, spec: Spec, scratch: str) -> None:
+        """Raises `LaunchError`. `scratch` is its directory for temporary files."""
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        stdout, stderr = self._output.open()
+        spec = _with_env(spec, {"TMPDIR": scratch})
+        try:
+            self._pid = self._zygote.fork(spec, stdout, stderr, theirs.fileno())
+        finally:
+            theirs.close()
+            os.close(stdout)
+            os.close(stderr)
+        self._children.watch(self._pid, self._died)
+
+    def wait(self, ready: Ready, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not ready.check():
+            if self._ended is not None:
+                tail = " | ".join(self._output.excerpt().splitlines()[-TAIL:])
+                raise LaunchError("cannot record: the upstream %s: %s" % (self._ended, tail))
+            if time.monotonic() > deadline:
+                where = "%s%s" % (ready.address, ready.path)
+                raise LaunchError(
+                    "cannot record: the upstream was not ready within %g s (%s)" % (timeout, where)
+                )
+            self._loop.run_until(lambda: self._ended, PROBE_INTERVAL)
+
+    def report(self) -> dict[str, Any]:
+        """Ask once (see `fork.reporter`); what it has made so far is remembered."""
+        assert self._socket is not None
+        data = b""
+        self._socket.settimeout(PROBE_TIMEOUT)
+        try:
+            self._socket.sendall(b"?")
+            while not data.endswith(b"\n"):
+                chunk = self._socket.recv(65536)
+                if not chunk:
+                    raise LaunchError("cannot record: the upstream has ended")
+                data += chunk
+        except OSError as error:
+            raise LaunchError("cannot record: the upstream does not answer: %s" % error) from None
+        report: dict[str, Any] = json.loads(data)
+        self._made = report["made"]
+        return report
+
+    def end(self) -> None:
+        """Kill it, and remove the files and directories that it has made."""
+        if self._pid is not None:
+            try:
+                self.report()
+            except LaunchError:
+                pass  # what it made before is known
+            send_signal(-self._pid, signal.SIGKILL)
+            self._loop.run_until(lambda: self._ended is not None, PROBE_TIMEOUT)
+        self._output.close()
+        if self._socket is not None:
+            self._socket.close()
+        for path in reversed(self._made):
+            _remove(path)
+
+    def _died(self, _code: int, reason: str) -> None:
+        self._output.drain()
+        self._ended = reason
+
+
+def _remove(path: str) -> None:
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+    except OSError:
+        pass  # removed by the upstream itself
+
+
+def _with_env(spec: Spec, env: dict[str, str]) -> Spec:
+    copy = Spec.__new__(Spec)
+    for kind in Spec.__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            setattr(copy, name, getattr(spec, name))
+    copy.env = dict(spec.env, **env)
+    return copy
