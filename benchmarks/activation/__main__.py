@@ -1,7 +1,8 @@
-"""From POST to 200 on a real agent server: cold, warm, and by its own deferred init.
+"""From POST to 200 on real agent servers, by how they wait: cold, preloaded, and left to itself.
 
-The three take turns, round by round, so that a machine that gets slower is slower for all. Memory
-is measured afterwards with one of them running at a time.
+Nothing is configured but the command. For each release the three take turns, round by round, so
+that a machine that gets slower is slower for all; times until Ready are taken one after the other.
+A server that waits by itself is also measured without the proxy. Three minutes for a release.
 """
 
 from __future__ import annotations
@@ -12,88 +13,107 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from benchmarks.activation.servers import BenchmarkError, BuiltIn, Proxied, record
+from benchmarks.activation.servers import QUIET, ROOT, BenchmarkError, BuiltIn, Proxied
 
 MB = 1e6
+RELEASES = ("newest", "1.29.0", "1.20.1")
+WAYS = ("cold", "auto", "preload")
 POLL = 0.002  # seconds between two looks
-QUIET = 1.0  # seconds from a change of state to a memory reading
-SETTLE = 7.0  # seconds for a fork server to have its next child in waiting
-CRASHES = 3
+STILL = 1.0  # seconds from a change of state to a memory reading
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.activation", description=__doc__)
-    parser.add_argument("python", help="interpreter of an environment with the agent server")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--plan", type=Path, help="a recorded plan (default: record one)")
-    parser.add_argument("--no-built-in", action="store_true", help="the release has none")
+    parser.add_argument(
+        "release",
+        nargs="*",
+        default=RELEASES,
+        help="an environment that .ci/upstreams has made, or an interpreter's path",
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help=f"with {' '.join(f'{name}={value}' for name, value in QUIET.items())}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    # The servers run elsewhere. Links stay: an environment is known by the place of its own.
-    args.python = str(Path(args.python).absolute())
-    with tempfile.TemporaryDirectory() as home:
-        plan = args.plan or Path(home, "plan.json")
-        result: dict[str, object] = {}
-        if args.plan is None:
-            result["record"] = record(args.python, plan)
-        result |= activations(args.python, plan, args.rounds, built_in=not args.no_built_in)
-        result |= memory(args.python, plan, built_in=not args.no_built_in)
+    results = {}
+    for release in args.release:
+        results[release] = measured(interpreter(release), args.rounds, QUIET if args.quiet else {})
+        print(table(release, results[release]), flush=True)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(result))
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0
 
 
-def activations(python: str, plan: Path, rounds: int, *, built_in: bool) -> dict[str, object]:
-    """Seconds of every activation, by way."""
-    times: dict[str, list[float]] = {"cold": [], "warm": [], "built-in": []}
-    with (
-        Proxied(python, plan=None, on_exit="dormant") as cold,
-        Proxied(python, plan=plan, on_exit="dormant") as warm,
-    ):
+def interpreter(release: str) -> str:
+    """Links stay: an environment is known by the place of its own."""
+    made = ROOT / ".real" / release / "bin" / "python"
+    return str(made if made.exists() else Path(release).absolute())
+
+
+def measured(python: str, rounds: int, env: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """By way: seconds until Ready, from POST to 200 and from a SIGKILL to ready; bytes; kind."""
+    found: dict[str, dict[str, Any]] = {way: {"times": []} for way in WAYS}
+    with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
+        plan = Path(home, "plan.json")  # made by the first that records, used by the next
+        proxies: dict[str, Proxied] = {}
+        for way in WAYS:
+            begun = time.monotonic()
+            proxies[way] = stack.enter_context(Proxied(python, way, plan, env))
+            found[way]["until ready"] = time.monotonic() - begun
+            time.sleep(STILL)
+            found[way]["dormant"] = proxies[way].memory()
         for number in range(rounds):
-            for name, proxy in (("cold", cold), ("warm", warm)):
-                times[name].append(proxy.activate(f"key-{number}"))
-                kind = proxy.details()["start"]
-                if kind["kind"] != name:
-                    raise BenchmarkError(f"started {kind['kind']}: {kind['why']}")
-                proxy.kill()
-                proxy.until_state("dormant")
-            if built_in:
-                with BuiltIn(python) as server:
-                    times["built-in"].append(server.activate("key"))
-            else:
-                time.sleep(SETTLE)
-    return {"times": times, "median": {k: statistics.median(v) for k, v in times.items() if v}}
+            for way in WAYS if number % 2 else WAYS[::-1]:
+                one_round(proxies[way], found[way])
+        for way in WAYS[1:]:
+            with Proxied(python, way, plan, env, on_exit="restart") as proxy:
+                found[way]["crash"] = crash(proxy)
+    if found["auto"]["kind"] == "native":
+        found["built-in"] = built_in(python, env)
+    return found
 
 
-def memory(python: str, plan: Path, *, built_in: bool) -> dict[str, object]:
-    """Bytes of each tree, dormant and ready; and seconds from a crash to ready."""
-    found: dict[str, tuple[int, int]] = {}
-    crashes = []
-    if built_in:
-        with BuiltIn(python) as server:
-            time.sleep(QUIET)
-            dormant = server.memory()
-            server.activate("key")
-            time.sleep(QUIET)
-            found["built-in"] = (dormant, server.memory())
-    with Proxied(python, plan=plan, on_exit="restart") as warm:
-        time.sleep(QUIET)
-        dormant = warm.memory()
-        warm.activate("key")
-        time.sleep(QUIET)
-        found["warm"] = (dormant, warm.memory())
-        for _ in range(CRASHES):
-            time.sleep(SETTLE)
-            crashes.append(crash(warm))
-    return {"memory": found, "crash": crashes}
+def one_round(proxy: Proxied, found: dict[str, Any]) -> None:
+    """One claim, its end, and the wait until the pod can be claimed again."""
+    found["times"].append(proxy.activate(f"key-{len(found['times'])}"))
+    start = proxy.details()["start"]
+    found.update(start)
+    if "ready" not in found:
+        time.sleep(STILL)
+        found["ready"] = proxy.memory()
+    proxy.kill()
+    proxy.until_state("dormant")
+    proxy.until("/ready", 200)
+
+
+def built_in(python: str, env: dict[str, str]) -> dict[str, Any]:
+    begun = time.monotonic()
+    with BuiltIn(python, env) as server:
+        until_ready = time.monotonic() - begun
+        time.sleep(STILL)
+        dormant = server.memory()
+        taken = server.activate("key")
+        time.sleep(STILL)
+        return {
+            "times": [taken],
+            "kind": "native",
+            "why": None,
+            "until ready": until_ready,
+            "dormant": dormant,
+            "ready": server.memory(),
+        }
 
 
 def crash(proxy: Proxied) -> float:
     """Seconds from SIGKILL of the upstream to ready again, as a client sees it."""
+    proxy.activate("key")
     before = proxy.details()["restarts"]
     begun = time.monotonic()
     proxy.kill()
@@ -104,26 +124,23 @@ def crash(proxy: Proxied) -> float:
         time.sleep(POLL)
 
 
-def table(result: dict[str, object]) -> str:
-    median: dict[str, float] = result["median"]  # type: ignore[assignment]
-    sizes: dict[str, tuple[int, int]] = result["memory"]  # type: ignore[assignment]
-    crashes: list[float] = result["crash"]  # type: ignore[assignment]
-    cold = median["cold"]
-    lines = ["| | POST to 200 | faster than cold | memory dormant | memory ready |"]
-    lines.append("|---|---|---|---|---|")
-    for name, seconds in median.items():
-        dormant, ready = (
-            (f"{size / MB:.0f} MB" for size in sizes[name]) if name in sizes else ("", "")
-        )
-        lines.append(
-            f"| {name} | {seconds:.3f} s | {cold / seconds:.1f} times | {dormant} | {ready} |"
-        )
-    if "built-in" in sizes:
-        ratio = [
-            ours / theirs for ours, theirs in zip(sizes["warm"], sizes["built-in"], strict=True)
+def table(release: str, found: dict[str, dict[str, Any]]) -> str:
+    cold = statistics.median(found["cold"]["times"])
+    lines = [f"\n{release}", ""]
+    heads = ("", "kind", "until Ready, by cold", "POST to 200", "cold by that", "dormant", "ready")
+    lines.append(f"| {' | '.join((*heads, 'crash'))} |")
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for way, each in found.items():
+        middle = statistics.median(each["times"])
+        cells = [
+            *(way, each["kind"], f"{each['until ready']:.1f} s, {each['until ready'] / cold:.2f}"),
+            *(f"{middle:.3f} s", f"{cold / middle:.1f}"),
+            *(f"{each[when] / MB:.0f} MB" for when in ("dormant", "ready")),
+            f"{each['crash']:.3f} s" if "crash" in each else "",
         ]
-        lines.append(f"\nmemory, warm : built-in: dormant {ratio[0]:.2f}, ready {ratio[1]:.2f}")
-    lines.append(f"crash to ready: {statistics.median(crashes):.3f} s")
+        lines.append(f"| {' | '.join(cells)} |")
+        if each["why"]:
+            lines.append(f"{way}: {each['why']}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Three ways to a ready agent server: cold and warm behind the proxy, and its own."""
+"""Agent servers to be claimed: behind the proxy, in each way to wait, and by their own init."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = "bootstrap"
 PATIENCE = 180.0  # seconds for anything; a loaded machine takes long
 POLL = 0.005
-# The same for all three: no editor, no download of model prices.
+# No editor, no download of model prices.
 QUIET = {"OH_ENABLE_VSCODE": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
@@ -47,7 +47,7 @@ class Server:
     def __init__(self, argv: list[str], port: int, env: dict[str, str]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="activation-")
         self._argv = argv
-        self._env = dict(os.environ) | QUIET | env
+        self._env = dict(os.environ) | env
         self.port = port
 
     def __enter__(self) -> Self:
@@ -120,9 +120,20 @@ class Server:
 
 
 class Proxied(Server):
-    """The proxy in front of the agent server, with a preload plan or without."""
+    """The proxy in front of the agent server, which waits in the given way (`upstream.dormancy`).
 
-    def __init__(self, python: str, *, plan: Path | None, on_exit: str) -> None:
+    What is recorded goes to `plan`, or comes from there.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        dormancy: str,
+        plan: Path,
+        env: dict[str, str],
+        *,
+        on_exit: str = "dormant",
+    ) -> None:
         port, inner = free_port(), free_port()
         settings = {
             "DEFERRED_INIT": "true",
@@ -131,14 +142,14 @@ class Proxied(Server):
             "INIT__TIMEOUT": str(PATIENCE),
             "UPSTREAM__URL": f"http://127.0.0.1:{inner}",
             "UPSTREAM__ON_EXIT": on_exit,
+            "UPSTREAM__DORMANCY": dormancy,
             "UPSTREAM__PRELOAD__TIMEOUT": str(PATIENCE),
         }
-        settings["UPSTREAM__DORMANCY"] = "preload" if plan is not None else "cold"
-        if plan is not None:
+        if dormancy != "cold":
             settings["UPSTREAM__PRELOAD__PLAN"] = str(plan)
-        env = {f"PROXY_{name}": value for name, value in settings.items()}
+        ours = {f"PROXY_{name}": value for name, value in settings.items()}
         argv = [sys.executable, "-m", "proxy", "serve", "--", *command(python, inner)]
-        super().__init__(argv, port, env | {"PYTHONPATH": str(ROOT)})
+        super().__init__(argv, port, env | ours | {"PYTHONPATH": str(ROOT)})
 
     def details(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.ask("GET", "/api/init?details=true")[1]
@@ -158,32 +169,7 @@ class Proxied(Server):
 class BuiltIn(Server):
     """The agent server with its own deferred init."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, env: dict[str, str]) -> None:
         port = free_port()
-        env = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": KEY}
-        super().__init__(command(python, port), port, env)
-
-
-def record(python: str, output: Path) -> float:
-    """Record a plan; seconds."""
-    inner = free_port()
-    env = {"PYTHONPATH": str(ROOT), "PROXY_UPSTREAM__URL": f"http://127.0.0.1:{inner}"}
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "proxy", "record", "--output", str(output), "--"),
-                *command(python, inner),
-            ],
-            cwd=home,
-            env=dict(os.environ)
-            | QUIET
-            | env
-            | {"PROXY_UPSTREAM__PRELOAD__TIMEOUT": str(PATIENCE)},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-    if done.returncode != 0:
-        raise BenchmarkError(f"cannot record:\n{done.stderr[-2000:]}")
-    return time.monotonic() - begun
+        own = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": KEY}
+        super().__init__(command(python, port), port, env | own)
