@@ -47,7 +47,7 @@ def _collected() -> Iterator[Metric]:
     reasons = {*GATE_REASONS.values(), *ERROR_REASONS.values(), BAD_REQUEST}
     traffic = SimpleNamespace(
         connections=0, tunnels=0, refusals=dict.fromkeys(sorted(reasons), 0),
-        bytes_in=0, bytes_out=0, held_requests=0, open_connections=0,
+        bytes_in=0, bytes_out=0, held_requests=0, kept_bytes=0, open_connections=0,
         crowd=SimpleNamespace(most=0, late=0),
     )  # fmt: skip
     timings = {"start": 0.1, "probe": 0.1, "total": 0.2}

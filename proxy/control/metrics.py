@@ -65,6 +65,8 @@ class Traffic(Protocol):
     @property
     def held_requests(self) -> int: ...
     @property
+    def kept_bytes(self) -> int: ...
+    @property
     def open_connections(self) -> int: ...
     @property
     def crowd(self) -> Crowd: ...
@@ -234,6 +236,11 @@ class Metrics:
             f"{prefix}_held_requests",
             "Requests that wait for the upstream to be ready, at the moment.",
             value=traffic.held_requests,
+        )
+        yield GaugeMetricFamily(
+            f"{prefix}_kept_bytes",
+            "Bytes of large heads, bodies and answers that are kept for clients, at the moment.",
+            value=traffic.kept_bytes,
         )
         refusals = CounterMetricFamily(
             f"{prefix}_refusals",

@@ -61,6 +61,11 @@ class Relay:
         return len(self.shared.parking)
 
     @property
+    def kept_bytes(self) -> int:
+        """Of heads, bodies and answers, for clients that wait."""
+        return self.shared.budget.used
+
+    @property
     def open_connections(self) -> int:
         """Client connections at present, tunnels included."""
         return len(self.clients)

@@ -1,19 +1,15 @@
-"""The client's side: reads, has what it has read served, and does what follows.
-
-How a connection ends decides what the client sees of the answer. A plain close with unread bytes
-behind it is a reset, and a reset takes away what the client has not read yet; so an end that the
-client may still be sending into lingers: FIN, then read and drop for a while.
-"""
+"""The client's side: reads, has what it has read served, and does what follows."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.lifecycle.gate import Verdict
 from proxy.relay.ends import wire as lines
+from proxy.relay.ends.ending import Ending
 from proxy.relay.ends.service import Service
 from proxy.relay.exchange import conversation as follow
 from proxy.relay.exchange.conversation import OVER, Conversation
@@ -21,6 +17,7 @@ from proxy.relay.exchange.follower import BEGUN, ENDED, MORE, SWITCHED
 from proxy.relay.exchange.intake import BODY, CLOSED, HEAD, LINGER, TUNNEL, WAIT, Fault, Intake
 from proxy.relay.http.head import RequestHead
 from proxy.relay.http.limits import HELD, HIGH_WATER, LARGE_READ
+from proxy.relay.patience.budget import FREE, Share
 from proxy.relay.patience.wheel import NEVER
 from proxy.relay.telling.record import Record
 
@@ -29,6 +26,9 @@ if TYPE_CHECKING:
 
     from proxy.relay.ends.backend import Backend
     from proxy.relay.ends.shared import Shared
+
+_TOO_MUCH: Final = "too much is kept for clients that wait"
+_WORKING: Final = frozenset({HEAD, BODY, WAIT})
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +46,8 @@ class Client(asyncio.Protocol):
     talk: Conversation = field(init=False)
     _intake: Intake = field(init=False)
     _service: Service = field(init=False)
+    _share: Share = field(init=False)
+    _ending: Ending = field(init=False)
     _transport: asyncio.Transport = field(init=False)
     wire: lines.Wire = field(init=False)
 
@@ -58,6 +60,10 @@ class Client(asyncio.Protocol):
         self.talk = Conversation(self._intake, peer)
         self.record = Record(self._shared.telling)
         self._service = Service(self._shared, transport, self.talk, self.record)
+        self._share = Share(self._shared.budget)
+        self._ending = Ending(
+            self, self._shared, self._intake, self._service, self.wire, self._share
+        )
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -86,18 +92,19 @@ class Client(asyncio.Protocol):
             if self._service.active is not None:
                 self._service.active.write_eof()
             return self.wire.end(lines.FROM_CLIENT)
-        self._let_go()
+        self._ending.let_go()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._intake.stage == TUNNEL:
             self._service.end_tunnel(reset=exc is not None)
         self._intake.stage = CLOSED
-        self._let_go()
+        self._ending.let_go()
         self._lost(self)
 
     def pause_writing(self) -> None:
         self.wire.stall()
+        self._shared.loop.call_soon(self._mind_the_held)
         if self._service.active is not None:
             self._service.active.pause()
         if self._intake.stage == WAIT:
@@ -118,15 +125,19 @@ class Client(asyncio.Protocol):
         event = intake.read(data)
         while event is not None:
             if isinstance(event, RequestHead):
-                self._begin(event)
+                # Before the control plane has a copy of it.
+                if len(event.raw) <= FREE or self._share.charge(2 * len(event.raw)):
+                    self._begin(event)
+                else:
+                    self.talk.begin(event)
+                    self.refuse(503, _TOO_MUCH)
             elif isinstance(event, bytes):
                 self._mind_the_body(self._service.pass_on(event))
             else:
                 self._follow(event)
             may_read = intake.held and not (intake.stage == HEAD and self.wire.stalled)
             event = intake.read() if may_read else None
-        if intake.held or self.wire.pauses:
-            self._mind_the_held()
+        self._mind_the_held()
 
     def _begin(self, head: RequestHead) -> None:
         shared = self._shared
@@ -146,13 +157,25 @@ class Client(asyncio.Protocol):
 
     def _mind_the_held(self) -> None:
         intake = self._intake
-        if len(intake.held) > HELD:
+        if intake.stage not in _WORKING:
+            return
+        kept = self.talk.kept(self.wire.unsent())
+        if not self._share.charge(kept, reserve=self.talk.privileged):
+            self._keep_no_more()
+        elif len(intake.held) > HELD:
             self.wire.pause(lines.HELD_FULL)
         else:
             self.wire.resume(lines.HELD_FULL)
         if intake.stage == HEAD and intake.held and not self._timed:
             self._timed = True
             self._shared.wheel.arm(self, self._shared.head_ticks)
+
+    def _keep_no_more(self) -> None:
+        if self.talk.status or self.wire.stalled:
+            self.talk.cause = "limit"
+            self.abort()
+        else:
+            self.refuse(503, _TOO_MUCH)
 
     def _mind_the_body(self, follows: int | Fault) -> None:
         if self._intake.stage == BODY:
@@ -172,13 +195,13 @@ class Client(asyncio.Protocol):
             else:
                 self._end_exchange()
         elif follows == follow.FINISH:
-            self._finish()
+            self._ending.finish()
         elif follows == follow.CLOSE:
-            self._close()
+            self._ending.close()
         elif follows:
             if follows == follow.RESET:
                 lines.reset_on_close(self._transport)
-            self.abort()
+            self._ending.abort()
 
     def _take_turn(self) -> None:
         if self._intake.stage == WAIT:  # it has not ended meanwhile
@@ -189,8 +212,11 @@ class Client(asyncio.Protocol):
         if self.record.began:
             self.record.tell(self.talk)
         self._service.active = None
+        if self._share.size:
+            self._service.leave_control()
+            self._share.charge(len(self._intake.held))
         if self.talk.last or self._shared.draining:
-            self._finish()
+            self._ending.finish()
         else:
             self.talk.next()
             self._shared.wheel.arm(self, self._shared.idle_ticks)
@@ -199,9 +225,9 @@ class Client(asyncio.Protocol):
         """Answer with an error if that is still possible, and end the connection."""
         self._service.refuse(status, why)
         if self._intake.stage == HEAD:
-            self._linger()  # what follows a head that was refused has no reading
+            self._ending.linger()  # what follows a head that was refused has no reading
         else:
-            self._finish()
+            self._ending.finish()
 
     def answered(self, backend: Backend, answer: bytes) -> None:
         self.record.returned += len(answer)
@@ -255,9 +281,9 @@ class Client(asyncio.Protocol):
     def hung_up(self, *, broken: bool) -> None:
         """What a read would have told. In a tunnel one direction may end before the other."""
         if broken:
-            self.abort()
+            self._ending.abort()
         elif self._intake.stage != TUNNEL:
-            self._close()
+            self._ending.close()
 
     def outlive(self) -> None:
         self._follow(self.talk.outlived(unread=self.wire.unread()))
@@ -265,35 +291,9 @@ class Client(asyncio.Protocol):
     def drain(self) -> None:
         """Close if no request is under way; one that is ends the connection."""
         if self._intake.stage == HEAD:
-            self._close()
+            self._ending.close()
         elif self in self._shared.parking:
             self.go_on(Verdict.CLOSE)
 
-    def _finish(self) -> None:
-        """End the connection so that the client gets all that was written."""
-        if self._intake.stage in {HEAD, WAIT} and not self._intake.held:
-            self._close()
-        elif self._intake.stage not in {LINGER, CLOSED}:
-            self._linger()
-
-    def _linger(self) -> None:
-        self._let_go()
-        self._intake.leave(LINGER)
-        self.wire.linger()
-        self._shared.wheel.arm(self, self._shared.linger_ticks)
-
-    def _close(self) -> None:
-        if self._intake.stage != TUNNEL:
-            self._intake.stage = CLOSED
-            self._let_go()
-            self._shared.wheel.arm(self, self._shared.flush_ticks)
-        self._transport.close()
-
     def abort(self) -> None:
-        self._let_go()
-        self._transport.abort()
-
-    def _let_go(self) -> None:
-        self._service.let_go()
-        self._shared.parking.forget(self)
-        self._shared.hangups.forget(self)
+        self._ending.abort()

@@ -136,11 +136,15 @@ class Service:
             self.record.tunnel(self.talk)
         if not self.record.began:
             self.talk.head = None
-        if self._control is not None:
-            self._control.close(at_once=False)
+        self.leave_control()
         held = self.talk.intake.leave(TUNNEL)
         if held and self.active is not None:
             self.active.write(held)
+
+    def leave_control(self) -> None:
+        """Close the way to the control plane, which keeps its last request for as long."""
+        if self._control is not None:
+            self._control.close(at_once=False)
 
     def end_tunnel(self, *, reset: bool) -> None:
         """The client's connection is gone; `reset`: by an accident."""
@@ -159,4 +163,4 @@ class Service:
         for backend in (self._upstream, self._control):
             if backend is not None and backend.follower.stage != GONE:
                 backend.close(at_once=backend is self.active)
-        self._upstream = self._control = self.active = None
+        self._upstream = self._control = self.active = self.talk.head = None

@@ -11,6 +11,7 @@ from proxy.relay.http.forwarding import Peers
 from proxy.relay.http.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
 from proxy.relay.http.reader import HeadReader
 from proxy.relay.http.response import ResponseReader
+from proxy.relay.patience.budget import Budget
 from proxy.relay.patience.hangups import Hangups
 from proxy.relay.patience.parking import Parking
 from proxy.relay.patience.wheel import Wheel
@@ -84,6 +85,7 @@ class Shared:
         self.hangups = Hangups(loop, min(HANGUP_SECONDS, limits.idle_timeout))
         self.dialler = Dialler(loop, wheel, limits.connect_timeout, dial, control)
         self.parking = Parking(loop, hold, self.dialler.under_way)
+        self.budget = Budget()
         self.draining = False
         self.requests = self.tunnels = 0
         self.refusals = dict.fromkeys(REASONS, 0)

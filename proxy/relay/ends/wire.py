@@ -83,6 +83,10 @@ class Wire:
         self.stalled = True
         self._backlog = self.transport.get_write_buffer_size()
 
+    def unsent(self) -> int:
+        """Bytes that the client does not read."""
+        return self.transport.get_write_buffer_size() if self.stalled else 0
+
     def stuck(self) -> bool | None:
         """Whether the client reads nothing of what it was sent; None: it has read all.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.lifecycle.gate import FOR_UPSTREAM, Verdict
 from proxy.relay.exchange import follower as events
 from proxy.relay.exchange.intake import BODY, HEAD, TUNNEL, WAIT, Fault, Intake
-from proxy.relay.http.limits import DISCARDED
+from proxy.relay.http.limits import DISCARDED, KNOWN_SIZE
 
 if TYPE_CHECKING:
     from proxy.relay.exchange.follower import Follower
@@ -205,6 +205,32 @@ class Conversation:
         if self.intake.held or unread or self.intake.stage == BODY:
             self.last = True
         return PATIENCE
+
+    # What it costs.
+
+    def kept(self, unsent: int) -> int:
+        """Bytes that are kept for the client; `unsent`: of an answer that it does not read.
+
+        The control plane keeps what it is sent, so that is twice there. What the upstream has been
+        sent is the upstream's; of a small head no copy is kept.
+        """
+        head, size = self.head, len(self.intake.held)
+        if self.source != UPSTREAM:
+            size += unsent
+        if head is None:
+            return size
+        if len(head.raw) > KNOWN_SIZE:
+            size += len(head.raw)
+        if self.source == CONTROL:
+            size += len(head.raw)
+            if self.intake.body is not None:
+                size += self.intake.body.size
+        return size
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it asks for what needs a key, and ends at once without it: an init."""
+        return self.source == CONTROL and self.head is not None and self.head.method == b"POST"
 
     # Patience.
 

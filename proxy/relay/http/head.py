@@ -10,6 +10,8 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
+from proxy.relay.http.limits import KNOWN_SIZE
+
 if TYPE_CHECKING:
     from proxy.relay.http.forwarding import Forwarding, Told
 
@@ -60,8 +62,9 @@ class RequestHead:
             out = self._forward(forwarding, self.edits)
         else:
             edits = sorted(self.edits + self.secrets) if self.secrets else self.edits
-            out = self._out = self._forward(forwarding, edits)
-            self._out_for = forwarding
+            out = self._forward(forwarding, edits)
+            if len(self.raw) <= KNOWN_SIZE:  # else nobody asks again
+                self._out, self._out_for = out, forwarding
         return out if self.request_id is not None else out + request_id + _END
 
     def _forward(self, forwarding: Forwarding, edits: list[Edit]) -> bytes:

@@ -2,5 +2,5 @@
 
 Knows the verdicts of the gate, and of connections only the few methods that each file names.
 Begin with `wheel` (one timer for all timeouts); `parking` keeps requests until the upstream is
-ready, `hangups` finds clients that have gone unseen.
+ready, `hangups` finds clients that have gone unseen, `budget` bounds what is kept for all of them.
 """

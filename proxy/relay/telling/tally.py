@@ -50,7 +50,7 @@ class Tally:
         self._seconds = [0.0 for _ in SOURCES]  # to the first byte
         self._later = [0] * _BUCKETS  # what is more, or less, in a bucket at the end
         self._later_seconds = 0.0
-        self.cut = dict.fromkeys(("client", "upstream", "timeout", "shutdown"), 0)
+        self.cut = dict.fromkeys(("client", "upstream", "timeout", "limit", "shutdown"), 0)
 
     def count(self, source: int, method: bytes, status: int, first: float, end: float) -> None:
         """A request is over: seconds to the first byte, and to the end; `status` 0: no answer."""
