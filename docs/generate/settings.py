@@ -63,4 +63,6 @@ def _section(key: dict[str, Any]) -> tuple[str, str] | None:
 
 def _row(name: str, key: dict[str, Any], *, required: bool) -> tuple[str, str, str, str]:
     default = "required" if required else code(key.get("default", {}))
-    return f"`{name}`", kind(key), default, key["description"]
+    # Of the one model that is listed, the keys are those of the section itself.
+    value = "list of mappings" if "$ref" in key.get("items", ()) else kind(key)
+    return f"`{name}`", value, default, key["description"]

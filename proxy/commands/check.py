@@ -31,5 +31,9 @@ def run(args: argparse.Namespace) -> int:
     key = settings.init.key
     if settings.deferred_init and key is not None and not key.get_secret_value().strip():
         print("note: init.key is blank, so every init is refused", file=sys.stderr)  # noqa: T201
+    for number, argument in enumerate(settings.upstream.argv):
+        for place in argument.places:
+            shown = f"upstream.command[{number}] shows {place} to whoever can list processes"
+            print(f"note: {shown}", file=sys.stderr)  # noqa: T201
     print(f"{args.file or 'environment'}: ok")  # noqa: T201  the command's answer
     return 0

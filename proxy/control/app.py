@@ -28,14 +28,13 @@ from proxy.errors import (
     WrongKeyError,
 )
 from proxy.lifecycle.claims import Claims, read_claim_id
-from proxy.lifecycle.contract import InitStatus, parse_init_request
+from proxy.lifecycle.contract import InitStatus
 from proxy.lifecycle.state import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from proxy.control.watch import Watch
-    from proxy.lifecycle.contract import InitRequest
     from proxy.lifecycle.cors import Cors
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
@@ -68,8 +67,8 @@ class ControlPlane:
     """Answers from the life cycle's state; the only writer is `POST /api/init`.
 
     `key` is the bootstrap secret, None when init needs none, and a blank one refuses everybody.
-    `alive_paths` are answered as `/health` is. `plan` makes a plan of a request (raises
-    `InvalidFieldError`); `probe` tells why the upstream is not ready, None when it is; `leaving`
+    `alive_paths` are answered as `/health` is. `plan` makes a plan of a request's body (raises
+    `RequestError`); `probe` tells why the upstream is not ready, None when it is; `leaving`
     whether the proxy was told to end, draining or not yet.
     """
 
@@ -82,7 +81,7 @@ class ControlPlane:
         deferred: bool,
         alive_paths: Iterable[str],
         key: str | None,
-        plan: Callable[[InitRequest], Plan],
+        plan: Callable[[bytes], Plan],
         probe: Callable[[], Awaitable[str | None]],
         leaving: Callable[[], bool],
     ) -> None:
@@ -167,7 +166,7 @@ class ControlPlane:
         taken = self._taken(claim)
         try:
             if taken is None:
-                plan = self._plan(parse_init_request(body))
+                plan = self._plan(body)
                 self._claims.take(claim, body)
                 await self._activation.activate(plan)
             elif self._holds(claim, body):

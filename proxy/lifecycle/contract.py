@@ -17,6 +17,7 @@ A field that is `null` counts as not given. What else an author may have meant b
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import (
@@ -27,6 +28,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    create_model,
 )
 from pydantic_core import PydanticCustomError
 
@@ -35,9 +37,11 @@ from proxy.lifecycle.jsontext import dotted, kind, read_object, unsendable
 from proxy.lifecycle.state import Reported  # noqa: TC001  pydantic reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pydantic_core import ErrorDetails
+
+    from proxy.settings import FieldType
 
 # Every request is compared with each of them.
 _MOST_SESSION_KEYS: Final = 100
@@ -60,6 +64,12 @@ def _env_name(name: str) -> str:
     if "=" in name:
         raise PydanticCustomError("env_name", "a name cannot contain '='")
     return name
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise PydanticCustomError("absolute", "must be an absolute path")
+    return path
 
 
 def _blank_is_none(value: Any) -> Any:
@@ -119,7 +129,7 @@ class InitRequest(BaseModel):
         """
         given: dict[str, Any] = {
             name: _plain(value)
-            for name in InitRequest.model_fields
+            for name in type(self).model_fields
             if name != "env" and (value := getattr(self, name)) is not None
         }
         if not given.get("session_api_keys", True):
@@ -134,7 +144,7 @@ class InitRequest(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Names of the given fields and of the variables, never a value."""
-        for name in InitRequest.model_fields:
+        for name in type(self).model_fields:
             if name == "env" and self.env is not None:
                 yield "env", sorted(self.env)
             elif getattr(self, name) is not None:
@@ -151,8 +161,25 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def parse_init_request(body: bytes) -> InitRequest:
-    """Read the body of a `POST /api/init`.
+_OWN_TYPES: Final[dict[FieldType, Any]] = {
+    "string": _Text,
+    "list": list[str] | None,
+    "secret": Annotated[SecretStr | None, _Blank],
+    "path": Annotated[Annotated[str, AfterValidator(_absolute)] | None, _Blank],
+    "integer": Annotated[
+        Annotated[int, Field(strict=False), BeforeValidator(_no_bool)] | None, _Blank
+    ],
+}
+
+
+@functools.cache
+def _with_own(own: frozenset[tuple[str, FieldType]]) -> type[InitRequest]:
+    fields: dict[str, Any] = {name: (_OWN_TYPES[kind], None) for name, kind in own}
+    return create_model("InitRequest", __base__=InitRequest, **fields) if own else InitRequest
+
+
+def parse_init_request(body: bytes, own: Mapping[str, FieldType] | None = None) -> InitRequest:
+    """Read the body of a `POST /api/init`; `own` are fields beside the contract's.
 
     Raises `RequestError` (400) for what is not a JSON object, with the place; `BodyTooLargeError`
     (413) for one of too many values; `InvalidFieldError` (422) with the faults of its fields, each
@@ -162,12 +189,13 @@ def parse_init_request(body: bytes) -> InitRequest:
     unfit = [f"{dotted(path)}: {fault}" for path, fault in unsendable(data)]
     wrong: list[ErrorDetails] = []
     request = None
+    model = _with_own(frozenset((own or {}).items()))
     try:
-        request = InitRequest.model_validate(data)
+        request = model.model_validate(data)
     except ValidationError as error:
         wrong = [e for e in error.errors() if e["type"] != "string_unicode"]
     if request is None or unfit:
-        shown = (unfit + [fault_of(e) for e in wrong[:_SHOWN_FAULTS]])[:_SHOWN_FAULTS]
+        shown = (unfit + [fault_of(e, model) for e in wrong[:_SHOWN_FAULTS]])[:_SHOWN_FAULTS]
         more = len(unfit) + len(wrong) - len(shown)
         said = "; ".join(shown) + (f"; and {more} more" if more else "")
         raise InvalidFieldError(f"cannot accept the init request: {said}")
@@ -189,7 +217,7 @@ _EXPECTED: Final = {
 
 
 # Faults that are found here, with texts of our own.
-_OURS: Final = frozenset({"blank", "env_name"})
+_OURS: Final = frozenset({"absolute", "blank", "env_name"})
 _LIMITS: Final = {
     "greater_than_equal": "must be at least {ge:g}",
     "greater_than": "must be more than {gt:g}",
@@ -198,14 +226,14 @@ _LIMITS: Final = {
 }
 
 
-def fault_of(error: ErrorDetails) -> str:
+def fault_of(error: ErrorDetails, model: type[InitRequest] = InitRequest) -> str:
     """One line: where, and what is wrong; never a value."""
     path = error["loc"]
     if error["type"] == "env_name":  # ends with pydantic's mark for "the key, not the value"
         path = path[:-1]
     where = dotted(path)
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), InitRequest.model_fields, n=1)
+        close = difflib.get_close_matches(str(path[-1]), model.model_fields, n=1)
         return f"{where}: unknown field" + (f" (did you mean {close[0]}?)" if close else "")
     if error["type"] in _EXPECTED:
         return f"{where}: {_EXPECTED[error['type']]}, not {kind(error['input'])}"

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.lifecycle.jsontext import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from proxy.settings import FieldMapping, FileMapping, MappingSettings
+    from proxy.settings import Destination, FieldMapping, FileMapping, MappingSettings, Place
 
 _SHELL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHELL_WORD: Final = re.compile(r"[A-Za-z0-9_./:@%+,=-]+\Z")
-
+# What a reader of ini files would take away, or for the end of the value.
+_INI_UNFIT: Final = re.compile(r"[\r\n]|\A\s|\s\Z")
 _JOINERS: Final = {"comma": (",", "a comma"), "lines": ("\n", "a line break")}
 
 
@@ -40,12 +41,46 @@ class PlannedFile:
     base_file: str | None = None
 
 
-class Unfit(ValueError):  # noqa: N818  caught here, becomes a line of an InvalidFieldError
+class Unfit(ValueError):  # noqa: N818  caught by the plan, becomes a line of an InvalidFieldError
     """A value that the mapping cannot carry; the text names the place, not the value."""
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class Values:
+    """What a request has for the places of templates: `values(place)`.
+
+    Raises `Unfit` for a place without a value, or, when not `complete`, leaves it empty.
+    """
+
+    def __init__(
+        self, delivered: Mapping[str, Any], environment: Mapping[str, str], *, complete: bool
+    ) -> None:
+        self._delivered = delivered
+        self._environment = environment
+        self._complete = complete
+
+    def __call__(self, place: Place) -> str:
+        value: Any
+        if place.variable is not None:
+            value = self._environment.get(place.variable)
+        else:
+            value = self._delivered.get(place.name)
+        if place.item is not None and isinstance(value, list):
+            value = dict(enumerate(value)).get(place.item)
+        if value is None:
+            if place.default is None and self._complete:
+                raise Unfit(f"{place}: is needed by this upstream")
+            return place.default or ""
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return _joined(place.name, value, "comma")
+        return _text(value)
+
+
 def variables(
-    field_name: str, value: Any, mapping: FieldMapping, name: str | None
+    field_name: str, value: Any, mapping: Destination, name: str | None
 ) -> dict[str, str]:
     """`value` as environment variables called `name` (none when it has no name).
 
@@ -58,43 +93,50 @@ def variables(
     if mapping.encode == "json":
         return {name: json.dumps(value, separators=(",", ":"))}
     if mapping.encode in _JOINERS:
-        joiner, called = _JOINERS[mapping.encode]
-        for i, item in enumerate(value):
-            if joiner in item:
-                place = dotted((field_name, i))
-                raise Unfit(f"{place}: contains {called}, which separates the items here")
-        return {name: joiner.join(value)}
+        return {name: _joined(field_name, value, mapping.encode)}
     return {name: _text(value)}
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _joined(field_name: str, items: list[str], encode: str) -> str:
+    joiner, called = _JOINERS[encode]
+    for i, item in enumerate(items):
+        if joiner in item:
+            place = dotted((field_name, i))
+            raise Unfit(f"{place}: contains {called}, which separates the items here")
+    return joiner.join(items)
 
 
 def overridden(mapping: FieldMapping) -> Iterator[str]:
     """Names and patterns of inherited variables that must go when the field is delivered."""
-    if mapping.env is not None:
-        yield from _named(mapping.env, mapping)
-    yield from mapping.unset
+    for to in mapping.places:
+        if to.env is not None:
+            yield from _named(to.env, to)
+        yield from to.unset
 
 
 def spoken_for(mapping: MappingSettings, field_name: str) -> Iterator[str]:
     """Names and patterns of variables that nobody may deliver in `env` beside this field."""
-    to = mapping.fields[field_name]
-    yield from overridden(to)
+    yield from overridden(mapping.fields[field_name])
     env = mapping.fields.get("env")
-    if env is not None and env.file is not None and env.file == to.file and field_name != "env":
-        yield from _named(to.key or field_name, to)
+    if env is None or field_name == "env":
+        return
+    shared = {to.file for to in env.places}
+    for to in mapping.fields[field_name].places:
+        if to.file is not None and to.file in shared:
+            yield from _named(to.key or field_name, to)
 
 
-def _named(name: str, mapping: FieldMapping) -> Iterator[str]:
+def _named(name: str, mapping: Destination) -> Iterator[str]:
     yield name
     if mapping.encode == "indexed":
         yield f"{name}_[0-9]*"
 
 
 def planned_files(
-    mapping: MappingSettings, delivered: Mapping[str, Any], run_dir: str
+    mapping: MappingSettings,
+    delivered: Mapping[str, Any],
+    run_dir: str,
+    values: Callable[[Place], str],
 ) -> tuple[PlannedFile, ...]:
     """Every file of the mapping, also when nothing was delivered into it.
 
@@ -103,7 +145,7 @@ def planned_files(
     return tuple(
         PlannedFile(
             path=file.path.replace("{run_dir}", run_dir),
-            content=_content(name, file, mapping, delivered),
+            content=_content(name, file, mapping, delivered, values),
             mode=file.mode,
             base_file=file.base_file,
         )
@@ -112,19 +154,42 @@ def planned_files(
 
 
 def _content(
-    file_id: str, file: FileMapping, mapping: MappingSettings, delivered: Mapping[str, Any]
+    file_id: str,
+    file: FileMapping,
+    mapping: MappingSettings,
+    delivered: Mapping[str, Any],
+    values: Callable[[Place], str],
 ) -> bytes:
-    mine = {
-        name: value
+    if file.content is not None:
+        return file.content.fill(values).encode()
+    mine = [
+        (name, value, to)
         for name, value in delivered.items()
-        if name in mapping.fields and mapping.fields[name].file == file_id
-    }
-    if file.format == "dotenv":
-        return _dotenv(file, mapping, mine)
+        if name in mapping.fields
+        for to in mapping.fields[name].places
+        if to.file == file_id
+    ]
+    filled = {key: template.fill(values) for key, template in file.values.items()}
+    if file.format in _FLAT:
+        entries = {name: _text(value) for name, value in _leaves(file.base)}
+        for name, value, to in mine:
+            entries |= value if name == "env" else variables(name, value, to, to.key or name)
+        return _FLAT[file.format](entries | filled)
     tree = copy.deepcopy(file.base)
-    for name, value in mine.items():
-        _place(tree, mapping.fields[name].key or name, value)
-    return _json(tree) if file.format == "json" else _yaml(tree)
+    for name, value, to in mine:
+        _place(tree, to.key or name, value)
+    for key, text in filled.items():
+        _place(tree, key, text)
+    return _TREES[file.format](tree)
+
+
+def _leaves(base: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """By name, in an ini file by `section.name`."""
+    for name, value in base.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", leaf) for inner, leaf in value.items())
+        else:
+            yield name, value
 
 
 def _place(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -135,6 +200,9 @@ def _place(tree: dict[str, Any], key: str, value: Any) -> None:
             inner = tree[part] = {}
         tree = inner
     tree[last] = value
+
+
+# How the content of a file is written
 
 
 def _json(tree: dict[str, Any]) -> bytes:
@@ -158,16 +226,47 @@ def _yaml(tree: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def _dotenv(file: FileMapping, mapping: MappingSettings, mine: Mapping[str, Any]) -> bytes:
-    entries = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in file.base.items()
-    }
-    entries |= mine.get("env", {})
-    for name, value in mine.items():
-        if name != "env":
-            to = mapping.fields[name]
-            entries |= variables(name, value, to, to.key or name)
+def _toml_file(tree: dict[str, Any]) -> bytes:
+    """By TOML 1.0: a table for each mapping, inline ones within lists."""
+    return "".join(_tables(tree, ())).encode()
+
+
+def _tables(tree: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    lines = [f"{_toml(key)} = {_toml(value)}\n" for key, value in plain.items()]
+    if path and (lines or not tree):
+        lines.insert(0, f"\n[{'.'.join(map(_toml, path))}]\n")
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            lines += _tables(value, (*path, key))
+    return lines
+
+
+def _toml(value: Any) -> str:
+    """A value; a key is written as a text."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())}}}"
+    if value is None:
+        raise Unfit("a null is given, and a toml file has no word for it")
+    # JSON's escapes are TOML's; pairs of them for one character are not, and DEL needs one.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _ini(entries: Mapping[str, str]) -> bytes:
+    """`entries` by `section.key`."""
+    sections: dict[str, list[str]] = {}
+    for name, value in entries.items():
+        section, _, key = name.partition(".")
+        if _INI_UNFIT.search(value):
+            raise Unfit(f"{name}: has a line break or space at an end, which ini files do not keep")
+        sections.setdefault(section, []).append(f"{key} = {value}\n")
+    return "\n".join(f"[{name}]\n{''.join(lines)}" for name, lines in sections.items()).encode()
+
+
+def _dotenv(entries: Mapping[str, str]) -> bytes:
+    """Quoted as a POSIX shell reads assignments; dotenv readers agree as far as they agree."""
     for name in entries:
         if not _SHELL_NAME.match(name):
             raise Unfit(f"{dotted(('env', name))}: a dotenv file cannot hold this name")
@@ -175,10 +274,13 @@ def _dotenv(file: FileMapping, mapping: MappingSettings, mine: Mapping[str, Any]
 
 
 def _shell(value: str) -> str:
-    """Quote as a POSIX shell reads an assignment; dotenv readers agree as far as they agree."""
     if _SHELL_WORD.match(value):
         return value
     if "'" not in value:
         return f"'{value}'"
     escaped = re.sub(r'([\\"$`])', r"\\\1", value)
     return f'"{escaped}"'
+
+
+_TREES: Final = {"json": _json, "yaml": _yaml, "toml": _toml_file}
+_FLAT: Final = {"dotenv": _dotenv, "ini": _ini}

@@ -37,6 +37,13 @@ def passed_on(
         if not secret.strip():
             return b"", f"no {keyed} follows from it, and its own init has no word for that"
         fields[keyed] = env[native.key_env] = secret
+    mapping = upstream.fields_and_files
+    for name in sorted(fields):
+        if name in mapping.own_fields:
+            return b"", f"its own init does not know {name}"
+    for path, template in upstream.templates:
+        for place in template.places if path[:2] != ("mapping", "variables") else ():
+            return b"", f"{place} is needed where its own init does not reach"
     for name in sorted(environment):
         early = any(fnmatchcase(name, pattern) for pattern in native.at_boot)
         if early and name != native.key_env:

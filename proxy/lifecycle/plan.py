@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
+import secrets as random_secrets
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import InvalidFieldError
 from proxy.lifecycle.contract import InitRequest
-from proxy.lifecycle.jsontext import dotted, walk
+from proxy.lifecycle.jsontext import dotted
 from proxy.lifecycle.mapping import (
     PlannedFile,
     Unfit,
+    Values,
     overridden,
     planned_files,
     spoken_for,
     variables,
 )
 from proxy.lifecycle.native import passed_on
+from proxy.lifecycle.redact import secrets_of
 from proxy.lifecycle.specs import misspecified
 
 if TYPE_CHECKING:
@@ -46,13 +48,7 @@ PROXY_OWN: Final = ("OH_SECRET_KEY", "OH_DEFERRED_INIT", "PROXY_*")
 # Bytes of NAME=value that execve(2) takes: MAX_ARG_STRLEN with its NUL.
 _VARIABLE_LIMIT: Final = 131071
 
-# Values that are masked in everything the upstream says. A key is, whatever its length. An
-# ordinary variable (`1`, `true`, `/tmp`) would take ordinary words out of the log, so it must be
-# long enough for a credential, or be called like one.
-_MASKED_LENGTH: Final = 8
-_MASKED_LENGTH_IF_SECRET: Final = 4
-_SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
-_KEY_FIELDS: Final = ("session_api_keys", "secret_key", "previous_secret_keys")
+_GENERATED_BYTES: Final = 32  # of randomness in a value that is made here
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,10 +88,12 @@ def build_plan(
     *,
     run_dir: str,
     keys_at_gate: bool = False,
+    complete: bool = True,
 ) -> Plan:
     """Decide what `request` does to `upstream`; `run_dir` is where its files may go.
 
     With `keys_at_gate` the session keys are accepted for an upstream that has no place for them.
+    Unless it is `complete`, the request may lack what the upstream needs.
 
     Raises `InvalidFieldError` with every fault at once: a field that is not mapped, a variable
     that is not the caller's to set, a value that the mapping cannot carry.
@@ -106,26 +104,25 @@ def build_plan(
     delivered = request.delivered()
     environment = request.environment()
     _default_secret_key(upstream, delivered, environment)
-    secrets = frozenset(_secrets(delivered, environment))
+    _generate(mapping, delivered)
+    secrets = frozenset(secrets_of(delivered, environment, mapping))
     session_keys = tuple(delivered.get("session_api_keys", ()))
     if keys_at_gate and "session_api_keys" not in mapping.fields:
         delivered.pop("session_api_keys", None)
-    faults = [*_unmapped(mapping, delivered), *_reserved(mapping, environment, delivered)]
-    if upstream.profile == "openhands":
-        faults += misspecified(delivered)
-    if faults:
-        raise _refusal(faults)
+    _refuse(_faults(upstream, delivered, environment, complete=complete))
     try:
+        values = Values(delivered, environment, complete=complete)
         mapped = _mapped(mapping, delivered)
-        into_files = delivered if request.env is None else {**delivered, "env": environment}
-        files = planned_files(mapping, into_files, run_dir)
+        mapped |= {name: made.fill(values) for name, made in mapping.variables.items()}
+        into_files = delivered if request.env is None else {"env": environment, **delivered}
+        files = planned_files(mapping, into_files, run_dir, values)
+        argv = tuple(argument.fill(values) for argument in upstream.argv)
+        cwd = upstream.directory.fill(values) if upstream.directory is not None else None
     except Unfit as error:
         raise _refusal([str(error)]) from None
+    _refuse([*_too_long(environment, "env"), *_too_long(mapped), *_too_long_arguments(argv)])
     named = {to.env: file.path for to, file in zip(mapping.files.values(), files, strict=True)}
     named_files = {name: path for name, path in named.items() if name is not None}
-    too_long = [*_too_long(environment, "env"), *_too_long(mapped)]
-    if too_long:
-        raise _refusal(too_long)
     env = {**environment, **mapped, **named_files}
     own, fresh = b"", None
     if upstream.native is not None:
@@ -133,8 +130,8 @@ def build_plan(
             *(upstream, upstream.native), delivered=delivered, environment=environment, env=env
         )
     return Plan(
-        argv=tuple(upstream.command),
-        cwd=upstream.cwd,
+        argv=argv,
+        cwd=cwd,
         base_env=dict(upstream.env),
         base_unset=(*upstream.deny_env, *PROXY_OWN),
         env=env,
@@ -153,9 +150,9 @@ def dormant_plan(
     upstream: UpstreamSettings, native: NativeSettings, key: str, *, run_dir: str
 ) -> Plan:
     """How the upstream is started in its own dormant mode, with `key` for its own init."""
-    plan = build_plan(upstream, InitRequest(), run_dir=run_dir)
+    plan = build_plan(upstream, InitRequest(), run_dir=run_dir, complete=False)
     env = plan.env | native.switch | {native.key_env: key}
-    return dataclasses.replace(plan, env=env, secrets=frozenset({key}), key=key)
+    return dataclasses.replace(plan, env=env, secrets=plan.secrets | {key}, key=key)
 
 
 def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:
@@ -171,7 +168,7 @@ def _forwarded(upstream: UpstreamSettings, request: InitRequest) -> Plan:
         unset=(),
         files=(),
         run_dir="",
-        secrets=frozenset(_secrets(delivered, environment)),
+        secrets=frozenset(secrets_of(delivered, environment, upstream.mapping)),
         session_keys=tuple(delivered.get("session_api_keys", ())),
         cors_origins=_origins(request),
         request=json.dumps(body).encode(),
@@ -196,6 +193,34 @@ def _default_secret_key(
         delivered.setdefault("secret_key", delivered["session_api_keys"][0])
 
 
+def _generate(mapping: MappingSettings, delivered: dict[str, Any]) -> None:
+    for name, to in mapping.fields.items():
+        if to.generate:
+            delivered.setdefault(name, random_secrets.token_urlsafe(_GENERATED_BYTES))
+
+
+def _faults(
+    upstream: UpstreamSettings,
+    delivered: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    complete: bool,
+) -> list[str]:
+    mapping = upstream.fields_and_files
+    faults = [*_unmapped(upstream, delivered), *_reserved(mapping, environment, delivered)]
+    for name, to in mapping.fields.items():
+        if to.required and name not in delivered and complete:
+            faults.append(f"{name}: is required")
+    if upstream.profile == "openhands":
+        faults += misspecified(delivered)
+    return faults
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise _refusal(faults)
+
+
 def _refusal(faults: list[str]) -> InvalidFieldError:
     return InvalidFieldError(f"cannot accept the init request: {'; '.join(faults)}")
 
@@ -203,15 +228,19 @@ def _refusal(faults: list[str]) -> InvalidFieldError:
 def _mapped(mapping: MappingSettings, delivered: Mapping[str, Any]) -> dict[str, str]:
     made: dict[str, str] = {}
     for name, value in delivered.items():
-        to = mapping.fields[name]
-        made |= variables(name, value, to, to.env)
+        for to in mapping.fields[name].places:
+            made |= variables(name, value, to, to.env)
     return made
 
 
-def _unmapped(mapping: MappingSettings, delivered: Mapping[str, Any]) -> Iterator[str]:
+def _unmapped(upstream: UpstreamSettings, delivered: Mapping[str, Any]) -> Iterator[str]:
+    fields = upstream.fields_and_files.fields
+    named = {place.name for _, template in upstream.templates for place in template.places}
     for name in delivered:
-        to = mapping.fields.get(name)
-        if to is None or (to.env is None and to.file is None):
+        places = fields[name].places if name in fields else ()
+        if name not in fields or not (
+            name in named or any(to.env is not None or to.file is not None for to in places)
+        ):
             yield f"{name}: not mapped for this upstream"
 
 
@@ -225,7 +254,7 @@ def _reserved(
     owners = {name: field for field in mapping.fields for name in spoken_for(mapping, field)}
     # There may be thousands of variables: what is no pattern is only looked up.
     wild = {name: field for name, field in owners.items() if set(name) & set("*?[")}
-    files = {file.env for file in mapping.files.values()}
+    ours = {file.env for file in mapping.files.values()} | set(mapping.variables)
     for name in environment:
         matching = (field for pattern, field in wild.items() if fnmatchcase(name, pattern))
         owner = owners.get(name) or next(matching, None)
@@ -234,7 +263,7 @@ def _reserved(
                 yield f"{dotted(('env', name))}: cannot be set here, only as {owner}"
         elif any(fnmatchcase(name, pattern) for pattern in PROXY_OWN):
             yield f"{dotted(('env', name))}: is reserved for the proxy"
-        elif name in files:
+        elif name in ours:
             yield f"{dotted(('env', name))}: is set by the proxy"
 
 
@@ -247,18 +276,8 @@ def _too_long(env: Mapping[str, str], *where: str) -> Iterator[str]:
             yield f"{dotted((*where, name))}: is too long: {size} bytes with its name, {most} fit"
 
 
-def _secrets(delivered: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
-    for name in _KEY_FIELDS:
-        for _, value in walk(delivered.get(name)):
-            if isinstance(value, str):
-                yield value
-    for name, value in environment.items():
-        shortest = _MASKED_LENGTH_IF_SECRET if _SECRET_NAME.search(name) else _MASKED_LENGTH
-        if len(value) >= shortest:
-            yield value
-    for name in ("webhooks", "telemetry"):
-        for _, value in walk(delivered.get(name)):
-            if isinstance(value, str) and len(value) >= _MASKED_LENGTH:
-                yield value
-                # `Bearer x`: the x also by itself.
-                yield from (part for part in value.split() if len(part) >= _MASKED_LENGTH)
+def _too_long_arguments(argv: tuple[str, ...]) -> Iterator[str]:
+    for number, argument in enumerate(argv):
+        size = len(argument.encode("utf-8", "surrogateescape"))
+        if size > _VARIABLE_LIMIT:
+            yield f"argument {number} of the command: is too long: {size} bytes, as filled"

@@ -15,11 +15,15 @@ import base64
 import bisect
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from proxy.lifecycle.jsontext import walk
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from proxy.settings import MappingSettings
 
 MASK: Final = "***"
 
@@ -40,6 +44,34 @@ _CODE: Final = re.compile("%..")
 _FEW: Final = 256
 _GRAM: Final = 4
 _LONG: Final = 3 * _LONGEST_ENCODED
+
+# A key is masked whatever its length. An ordinary variable (`1`, `true`, `/tmp`) would take common
+# words out of the log, so it must be long enough for a credential, or be called like one.
+_MASKED_LENGTH: Final = 8
+_MASKED_LENGTH_IF_SECRET: Final = 4
+_SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+_KEY_FIELDS: Final = ("session_api_keys", "secret_key", "previous_secret_keys")
+
+
+def secrets_of(
+    delivered: Mapping[str, Any], environment: Mapping[str, str], mapping: MappingSettings
+) -> Iterator[str]:
+    """The values of a request that are masked in everything the upstream says."""
+    own = (name for name, to in mapping.fields.items() if to.type == "secret" or to.generate)
+    for name in (*_KEY_FIELDS, *own):
+        for _, value in walk(delivered.get(name)):
+            if isinstance(value, str):
+                yield value
+    for name, value in environment.items():
+        shortest = _MASKED_LENGTH_IF_SECRET if _SECRET_NAME.search(name) else _MASKED_LENGTH
+        if len(value) >= shortest:
+            yield value
+    for name in ("webhooks", "telemetry"):
+        for _, value in walk(delivered.get(name)):
+            if isinstance(value, str) and len(value) >= _MASKED_LENGTH:
+                yield value
+                # `Bearer x`: the x also by itself.
+                yield from (part for part in value.split() if len(part) >= _MASKED_LENGTH)
 
 
 class Redactor:

@@ -21,7 +21,7 @@ from proxy.control.app import ControlPlane
 from proxy.control.inlet import Inlet
 from proxy.control.watch import Watch
 from proxy.errors import ProxyError
-from proxy.lifecycle.contract import InitRequest
+from proxy.lifecycle.contract import InitRequest, parse_init_request
 from proxy.lifecycle.cors import Cors
 from proxy.lifecycle.plan import build_plan
 from proxy.lifecycle.redact import Redactor
@@ -120,7 +120,7 @@ class Server:
             deferred=settings.deferred_init,
             alive_paths=mapping.alive_paths,
             key=key.get_secret_value() if key is not None else None,
-            plan=self._plan,
+            plan=lambda body: self._plan(parse_init_request(body, mapping.own_fields)),
             probe=self._probe.check,
             leaving=self._stopping.asked.done,
         )

@@ -2,12 +2,15 @@
 
 from proxy.settings.addresses import ServerUrl, TcpAddress, UnixAddress
 from proxy.settings.mapping import (
+    Destination,
     FieldMapping,
+    FieldType,
     FileMapping,
     MappingSettings,
     NativeSettings,
 )
 from proxy.settings.reading.load import load_settings
+from proxy.settings.template import Place
 from proxy.settings.tree import (
     DrainSettings,
     GateSettings,
@@ -26,8 +29,10 @@ from proxy.settings.upstream import (
 )
 
 __all__ = [
+    "Destination",
     "DrainSettings",
     "FieldMapping",
+    "FieldType",
     "FileMapping",
     "GateSettings",
     "InitSettings",
@@ -36,6 +41,7 @@ __all__ = [
     "LogSettings",
     "MappingSettings",
     "NativeSettings",
+    "Place",
     "PreloadSettings",
     "ReadySettings",
     "RestartSettings",

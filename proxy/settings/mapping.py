@@ -1,22 +1,28 @@
 """`upstream.mapping`: how the fields of an init request reach an upstream of any make.
 
-A field goes into an environment variable, into a file, or into both. Only mapped fields are
-accepted; `env` (plain variables) always is.
+A field goes into environment variables, into files, or into templates. Only mapped fields are
+accepted, and those that a mapping adds by giving them a type; `env` (plain variables) always is.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from proxy.settings.values import (  # noqa: TC001  pydantic
     EnvName,
+    Filled,
     Mode,
     ModuleName,
     RequestPath,
     Text,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.settings.template import Template
 
 FieldKind = Literal["text", "texts", "objects", "variables"]
 
@@ -37,8 +43,18 @@ INIT_FIELDS: Final[dict[str, FieldKind]] = {
     "telemetry": "objects",
 }
 
+# What a field that a mapping adds may hold, and as which of the kinds above that counts.
+FieldType = Literal["string", "list", "secret", "path", "integer"]
+KINDS: Final[dict[FieldType, FieldKind]] = {
+    "string": "text",
+    "list": "texts",
+    "secret": "text",
+    "path": "text",
+    "integer": "text",
+}
+
 Encoding = Literal["text", "json", "comma", "lines", "indexed"]
-FileFormat = Literal["json", "yaml", "dotenv"]
+FileFormat = Literal["json", "yaml", "toml", "ini", "dotenv", "raw"]
 
 
 class Model(BaseModel):
@@ -65,8 +81,8 @@ class Model(BaseModel):
         return isinstance(default, Model) or default in ((), {})
 
 
-class FieldMapping(Model):
-    """Where one field of the init request goes."""
+class Destination(Model):
+    """One place that takes the value of a field."""
 
     env: EnvName | None = Field(
         default=None,
@@ -84,13 +100,35 @@ class FieldMapping(Model):
     key: Text | None = Field(
         default=None,
         description="Place in the file: a dotted path of mappings (in a dotenv file a plain "
-        "name). null: the field's own name.",
+        "name, in an ini file section.name). null: the field's own name.",
     )
     unset: tuple[EnvName, ...] = Field(
         default=(),
         description="Inherited variables that are removed when the field is delivered, because "
         "they would override it. Patterns with * and ? are allowed.",
     )
+
+
+class FieldMapping(Destination):
+    """Where one field of the init request goes."""
+
+    also: tuple[Destination, ...] = Field(
+        default=(), description="More places that take it, with keys as the ones above."
+    )
+    type: FieldType | None = Field(
+        default=None,
+        description="What a field of your own holds, which the contract does not know; a `secret` "
+        "is masked wherever it is shown, a `path` must be absolute.",
+    )
+    required: bool = Field(default=False, description="Refuse (422) an init that does not give it.")
+    generate: bool = Field(
+        default=False,
+        description="Make a random value when an init does not give it; the same over restarts.",
+    )
+
+    @property
+    def places(self) -> tuple[Destination, ...]:
+        return (self, *self.also)
 
 
 class FileMapping(Model):
@@ -100,7 +138,9 @@ class FileMapping(Model):
         description="Where the file is written: an absolute path, or one that begins with "
         "{run_dir}/ (see `upstream.run_dir`)."
     )
-    format: FileFormat = Field(default="json", description="How the content is written.")
+    format: FileFormat = Field(
+        default="json", description="How the content is written; raw: as `content` says."
+    )
     mode: Mode = Field(
         default=0o600,
         description="Permissions: octal digits as text.",
@@ -112,6 +152,13 @@ class FileMapping(Model):
     base: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Content under the delivered values, which win over it.",
+    )
+    values: dict[Text, Filled] = Field(
+        default_factory=dict,
+        description="Places in the file (as `key`) and the templates that fill them.",
+    )
+    content: Filled | None = Field(
+        default=None, description="For `format: raw`: a template of the whole file."
     )
     base_file: Text | None = Field(
         default=None,
@@ -163,13 +210,20 @@ class NativeSettings(Model):
 
 
 class MappingSettings(Model):
-    """Fields and files by name; both empty: only `env` is accepted."""
+    """Fields and files by name; both empty: only `env` is accepted.
+
+    A template has `{field}` or `{env.NAME}` where a value is to stand.
+    """
 
     fields: dict[str, FieldMapping] = Field(
         default_factory=dict, description="What each field of the init request becomes."
     )
     files: dict[str, FileMapping] = Field(
         default_factory=dict, description="Files to write, by an id of your choice."
+    )
+    variables: dict[EnvName, Filled] = Field(
+        default_factory=dict,
+        description="Environment variables and the templates that fill them.",
     )
     alive_paths: tuple[RequestPath, ...] = Field(
         default=(),
@@ -181,3 +235,19 @@ class MappingSettings(Model):
         title="Native",
         description="The server's own dormant mode, for `upstream.dormancy`; null: it has none.",
     )
+
+    @property
+    def own_fields(self) -> dict[str, FieldType]:
+        """Those that the contract does not know."""
+        return {name: to.type for name, to in self.fields.items() if to.type is not None}
+
+    @property
+    def templates(self) -> Iterator[tuple[tuple[str, ...], Template]]:
+        """With the path of each below `mapping`."""
+        for variable, template in self.variables.items():
+            yield ("variables", variable), template
+        for name, file in self.files.items():
+            for key, template in file.values.items():
+                yield ("files", name, "values", key), template
+            if file.content is not None:
+                yield ("files", name, "content"), file.content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
@@ -16,6 +16,7 @@ from proxy.settings.activation import (
 from proxy.settings.addresses import ServerUrl, TcpAddress
 from proxy.settings.mapping import MappingSettings, Model, NativeSettings
 from proxy.settings.profiles import OPENHANDS
+from proxy.settings.template import Template
 from proxy.settings.values import (
     AbsolutePath,
     EnvName,
@@ -28,6 +29,9 @@ from proxy.settings.values import (
     Url,
     module_name,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def _command(argv: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,10 +123,12 @@ class UpstreamSettings(Model):
             *("python", "-m", "openhands.agent_server"),
             *("--host", "127.0.0.1", "--port", "18000"),
         ),
-        description="The upstream's program and arguments. No shell reads it.",
+        description="The upstream's program and arguments. No shell reads it. {field} stands for a "
+        "value of the init request, as in the templates of `mapping`.",
     )
     cwd: Annotated[Text, Field(min_length=1)] | None = Field(
-        default=None, description="The upstream's working directory; null: the proxy's own."
+        default=None,
+        description="The upstream's working directory, or a template of it; null: the proxy's own.",
     )
     env: dict[EnvName, Text] = Field(
         default_factory=dict, description="Environment variables of the upstream."
@@ -183,7 +189,11 @@ class UpstreamSettings(Model):
     def preloads(self) -> bool:
         """Whether a launcher is to import modules before an init, by itself or as second best."""
         launched = self.activation in {"spawn", "launcher"}
-        return launched and self.dormancy != "cold" and self.preload.enabled
+        # Arguments that an init brings are not those of what was imported.
+        filled = any(
+            place for text in (*self.argv, self.directory) if text for place in text.places
+        )
+        return launched and self.dormancy != "cold" and self.preload.enabled and not filled
 
     @property
     def records(self) -> bool:
@@ -209,3 +219,23 @@ class UpstreamSettings(Model):
     def fields_and_files(self) -> MappingSettings:
         """The mapping in force: the profile's, or the one that was written down."""
         return OPENHANDS if self.profile == "openhands" else self.mapping
+
+    @property
+    def argv(self) -> tuple[Template, ...]:
+        """The command, with what values fill."""
+        return tuple(map(Template, self.command))
+
+    @property
+    def directory(self) -> Template | None:
+        """`cwd`, with what values fill."""
+        return Template(self.cwd) if self.cwd is not None else None
+
+    @property
+    def templates(self) -> Iterator[tuple[tuple[str | int, ...], Template]]:
+        """Every text that values of an init request fill, with its path below `upstream`."""
+        for index, argument in enumerate(self.argv):
+            yield ("command", index), argument
+        if self.directory is not None:
+            yield ("cwd",), self.directory
+        for path, template in self.fields_and_files.templates:
+            yield ("mapping", *path), template

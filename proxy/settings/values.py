@@ -28,6 +28,7 @@ from proxy.settings.addresses import (
     parse_url,
     require_text,
 )
+from proxy.settings.template import Template
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
@@ -67,6 +68,13 @@ def parse_network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     except ValueError:
         raise ValueError("must be an IP address or network, as 10.0.0.0/8") from None
     raise ValueError(f"has bits set beyond its prefix; the network is {network}")
+
+
+def parse_template(value: Any) -> Template:
+    """Read a text with `{places}`."""
+    if isinstance(value, Template):
+        return value
+    return Template(_sendable(require_text(value, "a template")))
 
 
 def _no_bool(value: Any) -> Any:
@@ -158,6 +166,12 @@ GroupName = Annotated[
     str | int,
     PlainValidator(_group),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
+]
+Filled = Annotated[
+    Template,
+    PlainValidator(parse_template),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
 ]
 # Last in an annotation: the bounds before it are then part of the JSON Schema.
 NotBool = BeforeValidator(_no_bool)

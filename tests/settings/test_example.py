@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from proxy.settings import Settings, load_settings
-from proxy.settings.mapping import INIT_FIELDS, FieldMapping, FileMapping
+from proxy.settings.mapping import INIT_FIELDS, FieldMapping, FileMapping, MappingSettings
 from proxy.settings.profiles import OPENHANDS
 from proxy.settings.reading.yamlfile import read_yaml
 from tests.harness import ROOT
@@ -57,13 +57,15 @@ def test_every_key_is_explained() -> None:
 def test_the_example_of_a_mapping_is_valid_and_shows_every_key_of_it(tmp_path: Path) -> None:
     file = tmp_path / "proxy.yaml"
     file.write_text("upstream:\n" + textwrap.indent(mapping_example(), "  "))
-    mapping = load_settings(file, {}).upstream.mapping
+    pool = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": "k"}
+    mapping = load_settings(file, pool).upstream.mapping
     shown: dict[str, Any] = yaml.safe_load(mapping_example())["mapping"]
     fields = {key for field in shown["fields"].values() for key in field}
     files = {key for described in shown["files"].values() for key in described}
     assert fields == set(FieldMapping.model_fields)
     assert files == set(FileMapping.model_fields)
-    assert set(mapping.files) == {"server", "variables"}
+    assert set(mapping.files) == {"server", "login", "variables"}
+    assert set(shown) == set(MappingSettings.model_fields)
 
 
 def test_the_fields_that_can_be_mapped_are_those_of_the_contract() -> None:

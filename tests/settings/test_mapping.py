@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import SettingsError
-from proxy.settings import load_settings
+from proxy.settings import UpstreamSettings, load_settings
 from proxy.settings.profiles import OPENHANDS
 from proxy.settings.reading.mapcheck import check_mapping
 
@@ -18,11 +18,12 @@ HEAD = "upstream:\n  profile: none\n  mapping:\n"
 FILE = "    files: {f: {path: /etc/f}}\n"
 
 
-def faults_of(mapping: str, directory: Path) -> list[str]:
+def faults_of(mapping: str, directory: Path, *, deferred: bool = False) -> list[str]:
     file = directory / "proxy.yaml"
     file.write_text(HEAD + mapping)
+    pool = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": "k"} if deferred else {}
     try:
-        load_settings(file, {})
+        load_settings(file, pool)
     except SettingsError as error:
         return [fault.removeprefix("upstream.mapping.") for fault in error.faults]
     return []
@@ -43,11 +44,17 @@ def fields(inner: str) -> str:
         fields("max_concurrent_runs: {env: N}"),
         fields("env: {file: d}, web_url: {file: d, key: URL}")
         + "    files: {d: {path: '{run_dir}/d', format: dotenv, mode: 0640, base: {A: x}}}\n",
+        fields("model: {type: string, env: M, required: true, also: [{env: N}, {file: f}]}") + FILE,
+        fields("pin: {type: secret, generate: true}, secret_key: {}")
+        + "    variables: {V: '{pin}-{secret_key:-none}-{env.X}'}\n",
+        fields("web_url: {file: f, key: a.b}")
+        + "    files: {f: {path: /f, format: ini, base: {a: {c: 1}}, values: {a.d: '{env.X}'}}}\n",
+        "    files: {f: {path: /f, format: raw, content: '{env.X:-}'}}\n",
         "    files: {f: {path: /f, base: {a: [1, null, {b: 0.5}]}, base_file: '${F:-d/f.json}'}}\n",
     ],
 )
 def test_a_good_mapping(mapping: str, tmp_path: Path) -> None:
-    assert faults_of(mapping, tmp_path) == []
+    assert faults_of(mapping, tmp_path, deferred=True) == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_a_good_mapping(mapping: str, tmp_path: Path) -> None:
         ("    files: {f: {path: '/x/{run_dir}'}}\n", "files.f.path: has braces; the only place"),
         ("    files: {f: {path: '{rundir}/x'}}\n", "files.f.path: has braces; the only placehol"),
         ("    files: {f: {format: json}}\n", "files.f.path: is missing"),
-        ("    files: {f: {path: /f, format: toml}}\n", "files.f.format: must be 'json', 'yaml' or"),
+        ("    files: {f: {path: /f, format: xml}}\n", "files.f.format: must be 'json', 'yaml',"),
         ("    files: {f: {path: /f, mode: 600}}\n", "files.f.mode: cannot be 600: must be three o"),
         ("    files: {f: {path: /f, mode: '0200'}}\n", "files.f.mode: cannot be '0200': the owne"),
         ("    files: {f: {path: /f, mode: '7777'}}\n", "files.f.mode: cannot be '7777': must be"),
@@ -135,3 +142,123 @@ def test_a_bad_mapping(mapping: str, expected: str, tmp_path: Path) -> None:
 
 def test_the_built_in_profile_keeps_the_rules() -> None:
     assert list(check_mapping(OPENHANDS)) == []
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        (fields("Model: {type: string, env: M}"), "fields.Model: must be a name of small letters"),
+        (fields("web_url: {type: string, env: M}"), "fields.web_url.type: cannot be given"),
+        (fields("a: {env: M}"), "fields.a: is no field of the init request; give the `type`"),
+        (fields("a: {type: text, env: M}"), "fields.a.type: must be 'string', 'list', 'secret'"),
+        (fields("a: {type: list, env: M}"), "fields.a.encode: cannot be text for a; must be one"),
+        (
+            fields("a: {type: list, generate: true, env: M, encode: json}"),
+            "fields.a.generate: makes",
+        ),
+        (fields("a: {type: path, generate: true, env: M}"), "fields.a.generate: makes a text"),
+        (
+            fields("a: {type: secret, generate: true, required: true, env: M}"),
+            "fields.a.required: cannot be given with generate",
+        ),
+        (fields("a: {type: string, env: M, also: [{}]}"), "fields.a.also[0]: goes nowhere"),
+        (
+            fields("a: {type: string, env: M, also: [{env: M}]}"),
+            "fields.a.also[0].env: M is set by fields.a.env already",
+        ),
+        (
+            fields("a: {type: string, env: M}") + "    variables: {M: '{a}'}\n",
+            "variables.M: M is set by fields.a.env already",
+        ),
+        (
+            fields("a: {type: string, file: f}") + "    files: {f: {path: /f, values: {a: x}}}\n",
+            "files.f.values.a: a is written by a already",
+        ),
+        (
+            "    variables: {M: '{secret_kye}'}\n",
+            "variables.M: has a place for secret_kye, which is",
+        ),
+        (
+            fields("secret_key: {env: K}") + "    variables: {M: '{secret_kye}'}\n",
+            "variables.M: has a place for secret_kye, which is no mapped field; did you mean",
+        ),
+        (
+            fields("secret_key: {env: K}") + "    variables: {M: '{secret_key[0]}'}\n",
+            "variables.M: has a place for secret_key[0], and secret_key is no list of texts",
+        ),
+        ("    variables: {M: 1}\n", "variables.M: must be a template, as text"),
+        ("    files: {f: {path: /f, format: raw}}\n", "files.f.content: is not set"),
+        ("    files: {f: {path: /f, content: x}}\n", "files.f.content: is for format: raw alone"),
+        (
+            "    files: {f: {path: /f, format: raw, content: x, base: {a: 1}}}\n",
+            "files.f.base: has no effect with format: raw",
+        ),
+        (
+            fields("web_url: {file: f}") + "    files: {f: {path: /f, format: raw, content: x}}\n",
+            "fields.web_url.file: is raw; write {web_url} into its `content`",
+        ),
+        (
+            fields("web_url: {file: f}") + "    files: {f: {path: /f, format: ini}}\n",
+            "fields.web_url.key: must be section.name in an ini file",
+        ),
+        (
+            "    files: {f: {path: /f, format: ini, base: {a: 1}}}\n",
+            "files.f.base.a: must be a section of values in an ini file",
+        ),
+        (
+            "    files: {f: {path: /f, format: ini, base: {a: {b: [1]}}}}\n",
+            "files.f.base.a.b: must be a plain value in an ini file",
+        ),
+        (
+            "    files: {f: {path: /f, format: toml, base: {a: [null]}}}\n",
+            "files.f.base.a: has a null, for which toml has no word",
+        ),
+        (
+            "    files: {f: {path: /f, values: {a..b: x}}}\n",
+            "files.f.values['a..b']: has an empty part",
+        ),
+    ],
+)
+def test_a_bad_field_template_or_file(mapping: str, expected: str, tmp_path: Path) -> None:
+    faults = faults_of(mapping, tmp_path, deferred=True)
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(expected), faults
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        (
+            fields("web_url: {env: U, required: true}"),
+            "fields.web_url.required: cannot be met with",
+        ),
+        ("    variables: {M: '{env.X}'}\n", "variables.M: needs env.X, and without deferred_init"),
+    ],
+)
+def test_without_deferred_init_nothing_can_be_needed(
+    mapping: str, expected: str, tmp_path: Path
+) -> None:
+    (fault,) = faults_of(mapping, tmp_path)
+    assert fault.startswith(expected), fault
+
+
+def test_what_stands_in_braces_in_a_command_is_a_field_or_doubled(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.yaml"
+    file.write_text("upstream: {command: [server, '{sesion_api_keys}', '{{text}}', '${x}', '{X}']}")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file, {})
+    (fault,) = caught.value.faults
+    assert fault.startswith(
+        "upstream.command[1]: has a place for sesion_api_keys, which is no mapped field; "
+        "did you mean session_api_keys? (line 1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "preloads"),
+    [(("python", "-m", "server"), True), (("python", "-m", "server", "{secret_key}"), False)],
+)
+def test_a_server_with_places_in_its_arguments_is_not_preloaded(
+    command: tuple[str, ...], *, preloads: bool
+) -> None:
+    assert UpstreamSettings(command=command).preloads is preloads

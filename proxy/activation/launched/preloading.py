@@ -48,4 +48,4 @@ def deliverable(mapping: MappingSettings) -> list[str]:
     """
     names = {name for field in mapping.fields.values() for name in overridden(field)}
     names |= {file.env for file in mapping.files.values() if file.env is not None}
-    return sorted(names)
+    return sorted(names | set(mapping.variables))

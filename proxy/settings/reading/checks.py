@@ -8,6 +8,7 @@ from proxy.settings.addresses import TcpAddress, UnixAddress
 from proxy.settings.mapping import MappingSettings
 from proxy.settings.reading.faults import Fault
 from proxy.settings.reading.mapcheck import OWN_PATHS, check_mapping
+from proxy.settings.reading.templatecheck import check_needs, named_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,8 @@ def check(settings: Settings) -> Iterator[Fault]:
     yield from _activation(settings.upstream)
     yield from _dormancy(settings)
     yield from _gate(settings)
-    yield from check_mapping(settings.upstream.mapping)
+    yield from check_mapping(settings.upstream.mapping, named_fields(settings))
+    yield from check_needs(settings)
 
 
 def _key(settings: Settings) -> Iterator[Fault]:

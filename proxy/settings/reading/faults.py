@@ -29,6 +29,9 @@ SECRET: Final[tuple[Path, ...]] = (
     ("upstream", "command"),
     ("upstream", "forward", "key"),
     ("upstream", "mapping", "files", "*", "base"),
+    ("upstream", "mapping", "files", "*", "content"),
+    ("upstream", "mapping", "files", "*", "values"),
+    ("upstream", "mapping", "variables"),
 )
 
 _SHOWN_CHARACTERS: Final = 80

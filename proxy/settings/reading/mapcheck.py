@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from proxy.settings.mapping import INIT_FIELDS
+from proxy.settings.mapping import INIT_FIELDS, KINDS
 from proxy.settings.reading.faults import Fault, did_you_mean, dotted
+from proxy.settings.reading.filecheck import check_file, check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from proxy.settings.mapping import (
+        Destination,
         Encoding,
         FieldKind,
         FieldMapping,
-        FileMapping,
         MappingSettings,
     )
     from proxy.settings.reading.faults import Path
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
 
 _HERE: Final = ("upstream", "mapping")
-_FLAT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FROM_VARIABLE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:-[^{}]*\}")
-_RUN_DIR: Final = "{run_dir}"
+_OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 _ENCODINGS: Final[dict[FieldKind, tuple[Encoding, ...]]] = {
     "text": ("text", "json"),
@@ -38,15 +36,16 @@ _ENCODINGS: Final[dict[FieldKind, tuple[Encoding, ...]]] = {
 }
 
 
-def check_mapping(mapping: MappingSettings) -> Iterator[Fault]:
+def check_mapping(mapping: MappingSettings, named: Collection[str] = ()) -> Iterator[Fault]:
+    """Every fault; `named` are fields that templates have places for."""
     files = (*_HERE, "files")
     for name, field in mapping.fields.items():
         path = (*_HERE, "fields", name)
-        about = (path, (*files, field.file)) if field.file is not None else (path,)
-        for fault in _mapped(path, name, field, mapping):
+        about = (path, *((*files, to.file) for to in field.places if to.file is not None))
+        for fault in (*_itself(path, name, field), *_places(path, name, field, mapping, named)):
             yield dataclasses.replace(fault, about=about)
     for name, file in mapping.files.items():
-        for fault in _file((*files, name), file):
+        for fault in check_file((*files, name), file):
             yield dataclasses.replace(fault, about=((*files, name),))
     yield from _paths(mapping)
     yield from _twice(mapping)
@@ -65,44 +64,65 @@ def _paths(mapping: MappingSettings) -> Iterator[Fault]:
                 yield Fault((*where, index), "must be a path without a query")
 
 
-def _mapped(
-    path: Path, name: str, field: FieldMapping, mapping: MappingSettings
+def _kind(name: str, field: FieldMapping) -> FieldKind | None:
+    return KINDS[field.type] if field.type is not None else INIT_FIELDS.get(name)
+
+
+def _itself(path: Path, name: str, field: FieldMapping) -> Iterator[Fault]:
+    if _kind(name, field) is None:
+        hint = did_you_mean(name, INIT_FIELDS) or "give the `type` of a field of your own"
+        yield Fault(path, "is no field of the init request", hint)
+    elif name in INIT_FIELDS and field.type is not None:
+        yield Fault((*path, "type"), "cannot be given: the contract knows what the field holds")
+    elif name not in INIT_FIELDS and not _OWN_NAME.fullmatch(name):
+        yield Fault(path, "must be a name of small letters, digits and _")
+    if field.generate and (_kind(name, field) != "text" or field.type in {"path", "integer"}):
+        yield Fault((*path, "generate"), "makes a text, which the field does not hold")
+    elif field.generate and field.required:
+        yield Fault((*path, "required"), "cannot be given with generate, which makes a value")
+
+
+def _places(
+    path: Path, name: str, field: FieldMapping, mapping: MappingSettings, named: Collection[str]
 ) -> Iterator[Fault]:
-    if name not in INIT_FIELDS:
-        yield Fault(path, "is no field of the init request", did_you_mean(name, INIT_FIELDS))
-    elif name == "env":
-        yield from _variables(path, field, mapping)
-    else:
-        yield from _field(path, name, field, mapping)
+    kind = _kind(name, field)
+    if kind is None:
+        return
+    for index, to in enumerate(field.places):
+        at = (*path, "also", index - 1) if index else path
+        if kind == "variables":
+            yield from _variables(at, to, mapping)
+        elif to.env is None and to.file is None and to.key is None and not index:
+            if name not in named and not field.also:
+                yield Fault(at, "goes nowhere", "give env, file, or both")
+        else:
+            yield from _place(at, name, kind, to, mapping)
 
 
-def _field(path: Path, name: str, field: FieldMapping, mapping: MappingSettings) -> Iterator[Fault]:
-    if field.env is None and field.file is None:
+def _place(
+    path: Path, name: str, kind: FieldKind, to: Destination, mapping: MappingSettings
+) -> Iterator[Fault]:
+    if to.env is None and to.file is None:
         yield Fault(path, "goes nowhere", "give env, file, or both")
-    if field.file is None and field.key is not None:
+    if to.file is None and to.key is not None:
         yield Fault((*path, "key"), "is a place in a file, and no file is given")
-    yield from _file_exists(path, field, mapping)
-    file = mapping.files.get(field.file or "")
-    encodings = _ENCODINGS[INIT_FIELDS[name]]
-    as_text = field.env is not None or (file is not None and file.format == "dotenv")
-    if as_text and field.encode not in encodings:
+    yield from _file_exists(path, to, mapping)
+    file = mapping.files.get(to.file or "")
+    encodings = _ENCODINGS[kind]
+    as_text = to.env is not None or (file is not None and file.format in {"dotenv", "ini"})
+    if as_text and to.encode not in encodings:
         yield Fault(
             (*path, "encode"),
-            f"cannot be {field.encode} for {name}",
+            f"cannot be {to.encode} for {name}",
             f"must be one of {', '.join(encodings)}" if len(encodings) > 1 else "must be json",
         )
-    if file is not None and field.key is not None:
-        yield from _key((*path, "key"), field.key, file)
+    if file is not None and file.format == "raw":
+        yield Fault((*path, "file"), "is raw", f"write {{{name}}} into its `content`")
+    elif file is not None and (to.key is not None or file.format == "ini"):
+        yield from check_key((*path, "key"), to.key or name, file)
 
 
-def _key(path: Path, key: str, file: FileMapping) -> Iterator[Fault]:
-    if file.format == "dotenv" and not _FLAT_NAME.fullmatch(key):
-        yield Fault(path, "must be a plain variable name in a dotenv file", "letters, digits and _")
-    elif not all(key.split(".")):
-        yield Fault(path, "has an empty part", "keys are separated by single dots")
-
-
-def _variables(path: Path, field: FieldMapping, mapping: MappingSettings) -> Iterator[Fault]:
+def _variables(path: Path, field: Destination, mapping: MappingSettings) -> Iterator[Fault]:
     """`env` is delivered as variables in any case; a dotenv file is all that can be added."""
     yield from _file_exists(path, field, mapping)
     file = mapping.files.get(field.file or "")
@@ -119,53 +139,14 @@ def _variables(path: Path, field: FieldMapping, mapping: MappingSettings) -> Ite
         yield Fault((*path, "encode"), "cannot be given: the variables are text")
 
 
-def _file_exists(path: Path, field: FieldMapping, mapping: MappingSettings) -> Iterator[Fault]:
+def _file_exists(path: Path, field: Destination, mapping: MappingSettings) -> Iterator[Fault]:
     if field.file is not None and field.file not in mapping.files:
         hint = did_you_mean(field.file, mapping.files) or "its path goes under mapping.files"
         yield Fault((*path, "file"), f"no file {field.file!r} is under mapping.files", hint)
 
 
-def _file(path: Path, file: FileMapping) -> Iterator[Fault]:
-    yield from _file_path((*path, "path"), file.path)
-    if file.base_file is not None:
-        yield from _base_file((*path, "base_file"), file.base_file, file)
-    for key, value in file.base.items():
-        place = (*path, "base", key)
-        if file.format == "dotenv" and not isinstance(value, str):
-            yield Fault(place, "must be text in a dotenv file", "write it in quotes")
-        elif file.format == "dotenv" and not _FLAT_NAME.fullmatch(key):
-            yield Fault(place, "must be a plain variable name", "letters, digits and _")
-        elif not _finite(value):
-            yield Fault(place, "has a number that is not finite")
-
-
-def _base_file(path: Path, text: str, file: FileMapping) -> Iterator[Fault]:
-    if file.format != "json":
-        yield Fault(path, f"cannot be given with format: {file.format}", "it is for json alone")
-    if not text or ("${" in text and not _FROM_VARIABLE.fullmatch(text)):
-        yield Fault(path, "must be a path, or ${NAME:-path}")
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _file_path(path: Path, text: str) -> Iterator[Fault]:
-    plain = text.replace(_RUN_DIR, "", 1) if text.startswith(f"{_RUN_DIR}/") else text
-    if "{" in plain or "}" in plain:
-        yield Fault(path, "has braces", "the only placeholder is {run_dir}, at the beginning")
-    elif not plain.startswith("/") or plain.endswith("/"):
-        yield Fault(path, "must be an absolute path to a file", "or begin with {run_dir}/")
-    elif ".." in plain.split("/"):
-        yield Fault(path, "cannot have .. in it")
-
-
 def _twice(mapping: MappingSettings) -> Iterator[Fault]:
-    """What two fields or files would both write."""
+    """What two fields, templates or files would both write."""
     variables = list(_names(mapping))
     for index, (path, name, indexed) in enumerate(variables):
         for earlier, other, other_indexed in variables[:index]:
@@ -173,15 +154,12 @@ def _twice(mapping: MappingSettings) -> Iterator[Fault]:
                 yield Fault(path, f"{name} is set by {dotted(earlier[2:])} already")
                 break
     places: list[tuple[str, str, str]] = []
-    for name, field in mapping.fields.items():
-        if field.file is None or name == "env":
-            continue
-        key = field.key or name
+    for path, written, key, who in _written(mapping):
         for file, other_key, other in places:
             both = f"{key}.", f"{other_key}."
-            if file == field.file and (both[0].startswith(both[1]) or both[1].startswith(both[0])):
-                yield Fault((*_HERE, "fields", name, "key"), f"{key} is written by {other} already")
-        places.append((field.file, key, name))
+            if file == written and (both[0].startswith(both[1]) or both[1].startswith(both[0])):
+                yield Fault(path, f"{key} is written by {other} already")
+        places.append((written, key, who))
     files: dict[str, str] = {}
     for name, described in mapping.files.items():
         if described.path in files:
@@ -190,11 +168,31 @@ def _twice(mapping: MappingSettings) -> Iterator[Fault]:
         files.setdefault(described.path, name)
 
 
+def _destinations(mapping: MappingSettings) -> Iterator[tuple[Path, str, Destination]]:
+    """Where it is said, the field, and the place."""
+    for name, field in mapping.fields.items():
+        path = (*_HERE, "fields", name)
+        for index, to in enumerate(field.places if name != "env" else ()):
+            yield (*path, "also", index - 1) if index else path, name, to
+
+
+def _written(mapping: MappingSettings) -> Iterator[tuple[Path, str, str, str]]:
+    """Every place in a file: where that is said, the file, the key, and by whom it is written."""
+    for path, name, to in _destinations(mapping):
+        if to.file is not None:
+            yield (*path, "key"), to.file, to.key or name, name
+    for name, file in mapping.files.items():
+        for key in file.values:
+            yield (*_HERE, "files", name, "values", key), name, key, "a template"
+
+
 def _names(mapping: MappingSettings) -> Iterator[tuple[Path, str, bool]]:
     """Every variable that is set: where it says so, its name, and whether numbers follow."""
-    for name, field in mapping.fields.items():
-        if field.env is not None and name != "env":
-            yield (*_HERE, "fields", name, "env"), field.env, field.encode == "indexed"
+    for path, _, to in _destinations(mapping):
+        if to.env is not None:
+            yield (*path, "env"), to.env, to.encode == "indexed"
+    for variable in mapping.variables:
+        yield (*_HERE, "variables", variable), variable, False
     for name, file in mapping.files.items():
         if file.env is not None:
             yield (*_HERE, "files", name, "env"), file.env, False

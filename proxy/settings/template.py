@@ -1,0 +1,72 @@
+"""Text with places that the values of an init request fill.
+
+    --token={session_api_keys[0]}   sqlite:///{conversations_path:-/tmp}/x.db   {env.HF_TOKEN}
+
+A place is a field's name, in lower case, or a variable that the caller delivers, after `env.`; an
+item of a list may be picked by its number. After `:-` stands what is taken when nothing comes. Any
+other braces are text, as `${NAME}` is; and where a place's form is to be text, they are doubled.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_FORM: Final = (
+    r"\{(?P<name>env\.[A-Za-z_][A-Za-z0-9_]*|[a-z][a-z0-9_]*)"
+    r"(?:\[(?P<item>[0-9]{1,3})\])?(?::-(?P<default>[^{}]*))?\}"
+)
+_PLACE: Final = re.compile(rf"\{{(?P<doubled>{_FORM.replace('?P<', '?P<_')})\}}|(?<!\$){_FORM}")
+
+
+class Place(NamedTuple):
+    """`name` is a field's, or `env.` and a variable's."""
+
+    name: str
+    item: int | None = None
+    default: str | None = None
+
+    @property
+    def variable(self) -> str | None:
+        """The delivered variable that is meant, None for a field."""
+        return self.name.removeprefix("env.") if self.name.startswith("env.") else None
+
+    def __str__(self) -> str:
+        return self.name if self.item is None else f"{self.name}[{self.item}]"
+
+
+class Template:
+    """Equal when the text is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @property
+    def places(self) -> Iterator[Place]:
+        for found in _PLACE.finditer(self._text):
+            if found["doubled"] is None:
+                yield _place(found)
+
+    def fill(self, value: Callable[[Place], str]) -> str:
+        """The text, each place as `value` has it."""
+        return _PLACE.sub(lambda found: found["doubled"] or value(_place(found)), self._text)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"<Template of {', '.join(map(str, self.places))}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+def _place(found: re.Match[str]) -> Place:
+    item: Any = found["item"]
+    return Place(found["name"], None if item is None else int(item), found["default"])
