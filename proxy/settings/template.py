@@ -10,6 +10,7 @@ other braces are text, as `${NAME}` is; and where a place's form is to be text, 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -38,33 +39,24 @@ class Place(NamedTuple):
         return self.name if self.item is None else f"{self.name}[{self.item}]"
 
 
+@dataclass(frozen=True)
 class Template:
-    """Equal when the text is."""
+    """A text that may have places."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    text: str = field(repr=False)
 
     @property
     def places(self) -> Iterator[Place]:
-        for found in _PLACE.finditer(self._text):
+        for found in _PLACE.finditer(self.text):
             if found["doubled"] is None:
                 yield _place(found)
 
     def fill(self, value: Callable[[Place], str]) -> str:
         """The text, each place as `value` has it."""
-        return _PLACE.sub(lambda found: found["doubled"] or value(_place(found)), self._text)
+        return _PLACE.sub(lambda found: found["doubled"] or value(_place(found)), self.text)
 
     def __str__(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return f"<Template of {', '.join(map(str, self.places))}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Template) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
+        return self.text
 
 
 def _place(found: re.Match[str]) -> Place:

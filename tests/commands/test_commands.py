@@ -292,6 +292,19 @@ async def test_check_without_a_file_checks_the_environment() -> None:
     assert ended.err.startswith("error: init.key: is not set")
 
 
+async def test_check_says_which_arguments_show_what_is_delivered(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.yaml"
+    file.write_text(
+        "{deferred_init: true, init: {key: k},"
+        " upstream: {command: [server, --token, 'is {session_api_keys[0]}']}}"
+    )
+    ended = await command("check", str(file))
+    assert (ended.code, ended.out) == (0, f"{file}: ok\n")
+    assert ended.err == (
+        "note: upstream.command[2] shows session_api_keys[0] to whoever can list processes\n"
+    )
+
+
 async def test_the_schema_is_a_json_schema() -> None:
     ended = await command("schema")
     schema = json.loads(ended.out)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
-from proxy.activation.launched import leftovers
 from proxy.activation.starter import Exit
+from proxy.launcher.errors import LaunchError
+from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.lifecycle.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 
 class Runs:
@@ -35,9 +39,16 @@ class Runs:
         self._plan = None
 
     def undo(self) -> None:
-        """Take away the files of a start that was not undone."""
-        if self._plan is not None:
-            leftovers.undo(self._plan)
+        """Take away the files of a start that was not undone, in the place of its launcher.
+
+        By the note that it has left in the run directory.
+        """
+        if self._plan is None:
+            return
+        try:
+            Files(say=logger.warning).recover(self._plan.run_dir, self._plan.cwd)
+        except LaunchError as error:
+            logger.error("cannot undo what the launcher did", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
 
     def exited(self, pid: int) -> asyncio.Future[Exit]:
         """What will tell how the upstream `pid`, just started, ends."""

@@ -10,8 +10,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from proxy.client import InitClient, InitStatus
 
 # Seconds between two looks at a server without event streams; a person sees it move.
@@ -49,12 +47,7 @@ class Progress:
             self._tasks.append(asyncio.create_task(self._paint(), name="paint"))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
