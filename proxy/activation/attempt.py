@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.activation.progress import Progress
 from proxy.errors import ActivationError, ActivationTimeoutError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from proxy.lifecycle.plan import Plan
 
 logger = logging.getLogger(__name__)
+
+# Of an activation's time, at most this part is kept for the stop.
+_KEPT_PART: Final = 1 / 10
 
 
 class Ready(Protocol):
@@ -30,8 +33,9 @@ class Ready(Protocol):
 class Attempts:
     """Attempts, one after the other, and what they tell of themselves (`progress`).
 
-    `timeout` is what an activation has in seconds; `mask` makes the upstream's own words fit to be
-    shown; `on_phase` hears of each phase that begins.
+    `timeout` is what an activation has in seconds. A part of it, at most `stop_grace`, is kept for
+    the stop of what does not become ready. `mask` makes the upstream's own words fit to be shown;
+    `on_phase` hears of each phase that begins.
     """
 
     def __init__(
@@ -40,12 +44,14 @@ class Attempts:
         starter: Starter,
         probe: Ready,
         timeout: float,
+        stop_grace: float,
         mask: Callable[[str], str],
         on_phase: Callable[[], None],
     ) -> None:
         self._starter = starter
         self._probe = probe
         self._timeout = timeout
+        self._kept = min(stop_grace, timeout * _KEPT_PART)
         self._mask = mask
         self.progress = Progress(on_phase)
 
@@ -56,17 +62,18 @@ class Attempts:
     async def make(self, plan: Plan, due: float) -> Started:
         """Start the upstream and await its readiness. Raises `ActivationError`.
 
-        `due` is the deadline by the loop's clock. Only when time was up is it down again then.
+        `due` is the deadline by the loop's clock, of the stop as well. Only when time was up is it
+        down again then.
         """
         self.progress.attempt += 1
         begun = time.monotonic()
         try:
-            async with asyncio.timeout_at(due):
+            async with asyncio.timeout_at(due - self._kept):
                 started = await self._bring_up(plan)
         except TimeoutError:
             why = self._probe.last_failure or "the upstream was not started"
-            late = f"not ready within init.timeout ({self._timeout:g} s): {why}"
-            await self.undo()  # its last words come with its end
+            late = f"not ready within init.timeout ({self._timeout:g} s, the stop included): {why}"
+            await self.undo(due)  # its last words come with its end
             raise ActivationTimeoutError(self.with_tail(late)) from None
         except ActivationError as error:
             raise type(error)(self.with_tail(str(error))) from error
@@ -91,12 +98,12 @@ class Attempts:
         """`message` with the upstream's last words, masked."""
         return self.progress.with_last_words(message, self._mask)
 
-    async def undo(self) -> None:
-        """Take down whatever is up. What goes wrong is logged."""
+    async def undo(self, due: float | None = None) -> None:
+        """Take down whatever is up, at `due` without grace. What goes wrong is logged."""
         self.progress.enter("undo")
         try:
             # Shielded: a shutdown during the undo must not leave half of it behind.
-            await asyncio.shield(asyncio.create_task(self._stop(), name="undo"))
+            await asyncio.shield(asyncio.create_task(self._stop(due), name="undo"))
         finally:
             self.progress.phase = None
             self.progress.started = None
@@ -118,9 +125,15 @@ class Attempts:
         if not exited.cancelled():
             self.progress.last_exit = exited.result()
 
-    async def _stop(self) -> None:
+    async def _stop(self, due: float | None) -> None:
+        stopping = asyncio.create_task(self._starter.stop(), name="stop")
         try:
-            await self._starter.stop()
+            if due is not None:
+                left = due - asyncio.get_running_loop().time()
+                await asyncio.wait({stopping}, timeout=max(0.0, left))
+                if not stopping.done():
+                    await self._starter.kill()
+            await stopping
         except ActivationError as error:
             logger.error("cannot undo the activation completely", extra={"error": str(error)})  # noqa: TRY400  no traceback: it was foreseen
         except Exception:

@@ -44,7 +44,8 @@ class Activator:
     `on_plan` is told each plan before anything of it is used (it arms the log's masking);
     `mask` makes the upstream's own words fit to be shown; `on_fatal` ends the proxy with an exit
     code; `on_phase` hears of each phase that begins. `timeout` is the deadline in seconds of a
-    whole activation.
+    whole activation, including the stop of what does not become ready: a part of it, at most
+    `stop_grace`, is kept for that.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Activator:
         starter: Starter,
         probe: Ready,
         timeout: float,
+        stop_grace: float,
         on_exit: OnExit,
         restarts: RestartSettings,
         on_plan: Callable[[Plan], None],
@@ -69,7 +71,12 @@ class Activator:
         # Done when an upstream was found running: an init that came before is too late.
         self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._attempts = Attempts(
-            starter=starter, probe=probe, timeout=timeout, mask=mask, on_phase=on_phase
+            starter=starter,
+            probe=probe,
+            timeout=timeout,
+            stop_grace=stop_grace,
+            mask=mask,
+            on_phase=on_phase,
         )
         self._upkeep = Upkeep(
             lifecycle=lifecycle,
@@ -204,7 +211,7 @@ class Activator:
         try:
             await self._upkeep.bring_up(plan, due)
         except ActivationError as error:
-            await self._upkeep.give_up(str(error))
+            await self._upkeep.give_up(str(error), due)
             raise
 
     async def _unasked(self, plan: Plan) -> None:

@@ -75,10 +75,10 @@ class Upkeep:
         self.apply(Event.UPSTREAM_READY)
         self.watch(plan, started)
 
-    async def give_up(self, error: str) -> None:
-        """Undo everything and be dormant."""
+    async def give_up(self, error: str, due: float | None = None) -> None:
+        """Undo everything, at `due` without grace, and be dormant."""
         logger.error("activation failed", extra={"error": error})
-        await self._attempts.undo()
+        await self._attempts.undo(due)
         if self._lifecycle.state is State.INITIALIZING:  # not when a drain came meanwhile
             self._lifecycle.apply(Event.INIT_FAILED, error)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from proxy import __version__
+from proxy.activation.readiness.probe import Probe
 from proxy.activation.transaction import Activator
 from proxy.control.app import ControlPlane
 from proxy.control.inlet import Inlet
@@ -36,7 +37,7 @@ from proxy.server.closing import LAST_BYTES, Closing
 from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
 from proxy.server.passing import Passing
-from proxy.server.starters import make_probe, make_starter, private_run_dir
+from proxy.server.starters import make_starter, private_run_dir
 from proxy.server.stopping import Stopping
 from proxy.server.warming import Warming
 
@@ -85,12 +86,12 @@ class Server:
         self._watch = Watch(self._lifecycle, self._details)
         # ... then what brings an upstream up and keeps it up ...
         self._upstream_log = UpstreamLog()
-        self._probe = make_probe(upstream)
+        self._probe = Probe(upstream.url, upstream.ready)
         self._starter = make_starter(
             upstream,
             native,
             run_dir=self._run_dir,
-            passes=self._probe.check,
+            probe=self._probe,
             ending=lambda: self._lifecycle.state is State.DRAINING,
             on_key=self._keyed,
             on_output=self._upstream_log,
@@ -104,6 +105,7 @@ class Server:
             starter=self._starter,
             probe=self._probe,
             timeout=settings.init.timeout,
+            stop_grace=upstream.stop_grace,
             on_exit=upstream.on_exit,
             restarts=upstream.restarts,
             on_plan=self._planned,

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 from proxy.activation.launched.own.orphans import end_orphans
 from proxy.activation.launched.own.place import OwnPlace
 from proxy.activation.launched.starter import LaunchedStarter
-from proxy.activation.readiness.probe import Probe
 from proxy.errors import ActivationError
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.session.spec import FileSpec
 from proxy.launcher.upstream.files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from proxy.activation.launched.session import Place
+    from proxy.activation.readiness.probe import Probe
     from proxy.activation.starter import Starter
     from proxy.lifecycle.plan import PlannedFile
     from proxy.settings import NativeSettings, UpstreamSettings
@@ -36,7 +36,7 @@ def make_starter(
     native: NativeSettings | None,
     *,
     run_dir: str,
-    passes: Callable[[], Awaitable[str | None]],
+    probe: Probe,
     ending: Callable[[], bool],
     on_key: Callable[[str], None],
     on_output: Callable[[str, str, bool], None],
@@ -60,10 +60,16 @@ def make_starter(
         key = upstream.forward.key
         own = OwnInit(upstream.url, key.get_secret_value() if key is not None else None)
         return ForwardStarter(own)
+
+    def heard(stream: str, line: str, more: bool) -> None:  # noqa: FBT001  a callback
+        probe.hear(line)
+        on_output(stream, line, more)
+
     launched = LaunchedStarter(
         upstream,
         _place(upstream),
-        on_output=on_output,
+        on_begin=probe.begin,
+        on_output=heard,
         on_warming=on_warming,
         on_leaving=on_leaving,
         # A recording needs the upstream's address for itself.
@@ -74,18 +80,13 @@ def make_starter(
     from proxy.activation.native.starter import NativeStarter  # noqa: PLC0415
 
     return NativeStarter(
-        upstream, native, launched, run_dir=run_dir, on_key=on_key, passes=passes, ending=ending
-    )
-
-
-def make_probe(upstream: UpstreamSettings) -> Probe:
-    return Probe(
-        base=upstream.url.base,
-        socket_path=upstream.url.socket_path,
-        path=upstream.ready.path,
-        statuses=upstream.ready.statuses,
-        interval=upstream.ready.interval,
-        timeout=upstream.ready.timeout,
+        upstream,
+        native,
+        launched,
+        run_dir=run_dir,
+        on_key=on_key,
+        passes=probe.check,
+        ending=ending,
     )
 
 

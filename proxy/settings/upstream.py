@@ -20,11 +20,14 @@ from proxy.settings.template import Template
 from proxy.settings.values import (
     AbsolutePath,
     EnvName,
+    HeaderName,
+    HeaderValue,
     NotBool,
+    Pattern,
     RequestPath,
     Seconds,
     SecondsOrZero,
-    Status,
+    Statuses,
     Text,
     Url,
     module_name,
@@ -60,13 +63,32 @@ Modules = Annotated[
 
 
 class ReadySettings(Model):
-    path: RequestPath = Field(
-        default="/ready", description="What the readiness probe asks the upstream for."
+    path: RequestPath | None = Field(
+        default="/ready",
+        description="What the readiness probe asks the upstream for; null: nothing, that it "
+        "accepts a connection is enough.",
     )
-    statuses: Annotated[tuple[Status, ...], Field(min_length=1)] = Field(
-        default=(200,), description="Statuses that mean ready."
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default_factory=dict, description="Headers that the probe has."
     )
-    interval: Seconds = Field(default=0.01, description="Seconds between two attempts.")
+    statuses: Annotated[tuple[Statuses, ...], Field(min_length=1)] = Field(
+        default=(200,),
+        description="Statuses that mean ready: numbers, or ranges as `200-399`.",
+    )
+    body: Pattern | None = Field(
+        default=None,
+        description="A regular expression that must be found in the answer's first 64 KiB, too.",
+    )
+    log: Pattern | None = Field(
+        default=None,
+        description="A regular expression that must be found in a line of the upstream's output, "
+        "too.",
+    )
+    interval: Seconds = Field(
+        default=0.01,
+        description="Seconds between two attempts, in the beginning: up to a second when it takes "
+        "long.",
+    )
     timeout: Seconds = Field(default=2.0, description="Seconds one attempt may take.")
 
 

@@ -8,8 +8,9 @@ value: whoever reports the fault knows whether it may be shown.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -31,9 +32,15 @@ from proxy.settings.addresses import (
 from proxy.settings.template import Template
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
 
 _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z*?][A-Za-z0-9+.*?-]*://[!-.0-~]+")
+_STATUSES: Final = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9-]+")
+_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 
 # A year: longer is a slip (milliseconds, a timestamp), and the event loop's clock stays exact.
 _LONGEST: Final = 366 * 86_400.0
@@ -75,6 +82,50 @@ def parse_template(value: Any) -> Template:
     if isinstance(value, Template):
         return value
     return Template(_sendable(require_text(value, "a template")))
+
+
+def parse_statuses(value: Any) -> int | str:
+    """Read one status, or several that follow each other: `200`, `"200-399"`."""
+    forms = 'a status from 200 to 599, or a range as "200-399"'
+    if isinstance(value, bool) or not _STATUSES.fullmatch(str(value)):
+        raise ValueError(f"must be {forms}")
+    found = statuses_of([value])
+    if not found or not 200 <= min(found) <= max(found) <= 599:
+        raise ValueError(f"must be {forms}")
+    return value if len(found) > 1 else min(found)
+
+
+def statuses_of(values: Iterable[int | str]) -> frozenset[int]:
+    """Every status that is meant."""
+    bounds = (str(value).partition("-") for value in values)
+    ranges = (range(int(first), int(last or first) + 1) for first, _, last in bounds)
+    return frozenset(itertools.chain(*ranges))
+
+
+def parse_pattern(value: Any) -> re.Pattern[str]:
+    """Read a regular expression."""
+    if isinstance(value, re.Pattern):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a regular expression, as text")
+    try:
+        return re.compile(value)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+
+
+def _header_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("a header's name has letters, digits and - only")
+    if name.lower() in _FRAMING:
+        raise ValueError(f"{name} is set by whoever sends the request")
+    return name
+
+
+def _header_value(value: str) -> str:
+    if value != value.strip() or not value.isascii() or not value.isprintable():
+        raise ValueError("must be as on a header line: ASCII, no line breaks, no spaces around it")
+    return value
 
 
 def _no_bool(value: Any) -> Any:
@@ -177,7 +228,26 @@ Filled = Annotated[
 NotBool = BeforeValidator(_no_bool)
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False), NotBool]
 SecondsOrZero = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False), NotBool]
-Status = Annotated[int, Field(ge=200, le=599), NotBool]
+Statuses = Annotated[
+    int | str,
+    PlainValidator(parse_statuses),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 200, "maximum": 599},
+                {"type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$"},
+            ]
+        }
+    ),
+]
+Pattern = Annotated[
+    re.Pattern[str],
+    PlainValidator(parse_pattern),
+    PlainSerializer(lambda pattern: pattern.pattern, return_type=str),
+    WithJsonSchema({"type": "string", "format": "regex", "minLength": 1}),
+]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Text = Annotated[str, AfterValidator(_sendable)]
 ModuleName = Annotated[str, AfterValidator(module_name)]
 EnvName = Annotated[str, AfterValidator(_env_name)]

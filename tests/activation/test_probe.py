@@ -13,6 +13,8 @@ from aiohttp import web
 
 from proxy.activation.readiness.door import met_itself
 from proxy.activation.readiness.probe import Probe
+from proxy.settings import ReadySettings
+from proxy.settings.addresses import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,16 +49,9 @@ async def test_an_upstream_that_begins_to_listen_is_not_left_waiting_for_the_int
     # Bound, so that nobody else gets the address, but not listening: connections are refused.
     bound = socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX)
     bound.bind(("127.0.0.1", 0) if kind == "tcp" else str(tmp_path / "up.sock"))
-    port = bound.getsockname()[1] if kind == "tcp" else 80
-    socket_path = None if kind == "tcp" else str(tmp_path / "up.sock")
-    probe = Probe(
-        base=f"http://127.0.0.1:{port}",
-        socket_path=socket_path,
-        path="/ready",
-        statuses=[200],
-        interval=NEVER,
-        timeout=5,
-    )
+    port = bound.getsockname()[1] if kind == "tcp" else None
+    address = f"http://127.0.0.1:{port}" if kind == "tcp" else f"http+unix://{tmp_path}/up.sock"
+    probe = Probe(parse_url(address), ReadySettings(interval=NEVER, timeout=5))
     exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(probe.wait(exited))
     await _failed_once(probe)
@@ -81,9 +76,7 @@ async def _answering(
     port = server.sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     async with server:
-        yield Probe(
-            base=url, socket_path=None, path="/", statuses=[200], interval=NEVER, timeout=60
-        )
+        yield Probe(parse_url(url), ReadySettings(interval=NEVER, timeout=60))
 
 
 async def test_an_upstream_that_has_not_said_everything_is_not_cut_short() -> None:

@@ -99,6 +99,7 @@ class Pod:
         self.lifecycle = Lifecycle()
         parts: dict[str, Any] = {
             "timeout": 20,
+            "stop_grace": 0,
             "on_exit": "restart",
             "restarts": RestartSettings(),
             "on_plan": lambda _plan: None,

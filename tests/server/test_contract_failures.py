@@ -89,6 +89,14 @@ async def test_init_deadline_is_504_and_undone(serve: Serve, tmp_path: Path) -> 
     assert (await proxy.init({}))[0] == 200
 
 
+async def test_the_stop_is_within_the_deadline_too(serve: Serve, tmp_path: Path) -> None:
+    settings = echo_settings(tmp_path, stop_grace=3600)
+    settings["init"]["timeout"] = 3
+    proxy = await serve(settings)
+    status, body = await proxy.init({"env": {"ECHO_NEVER_READY": "1", "ECHO_STUBBORN": "1"}})
+    assert (status, body["state"]) == (504, "dormant")
+
+
 async def test_crash_after_ready_restarts_the_same_plan(serve: Serve) -> None:
     proxy = await activated(serve)
     before = (await proxy.get("/api/self"))[1]["pid"]

@@ -161,7 +161,39 @@ ONE_FAULT = [
     ("upstream: {ready: {path: '/a b'}}", "upstream.ready.path: cannot be '/a b': must be as on"),
     ("upstream: {ready: {statuses: 200}}", "upstream.ready.statuses: must be a list, not 200"),
     ("upstream: {ready: {statuses: []}}", "upstream.ready.statuses: cannot be empty"),
-    ("upstream: {ready: {statuses: [99]}}", "upstream.ready.statuses[0]: must be at least 200"),
+    (
+        "upstream: {ready: {statuses: [99]}}",
+        "upstream.ready.statuses[0]: cannot be 99: must be a status from 200 to 599, or a range",
+    ),
+    (
+        "upstream: {ready: {statuses: [400-300]}}",
+        "upstream.ready.statuses[0]: cannot be '400-300': must be a status from 200 to 599, or",
+    ),
+    (
+        "upstream: {ready: {body: '(ok'}}",
+        "upstream.ready.body: cannot be '(ok': is no regular expression: missing ), unterminated",
+    ),
+    ("upstream: {ready: {log: 5}}", "upstream.ready.log: cannot be 5: must be a regular"),
+    (
+        "upstream: {ready: {headers: {A B: x}}}",
+        "upstream.ready.headers['A B']: a header's name has letters, digits and - only",
+    ),
+    (
+        "upstream: {ready: {headers: {Content-Length: '1'}}}",
+        "upstream.ready.headers.Content-Length: Content-Length is set by whoever sends",
+    ),
+    (
+        'upstream: {ready: {headers: {Authorization: "Bearer s3cret\\n"}}}',
+        "upstream.ready.headers.Authorization: must be as on a header line: ASCII, no line breaks",
+    ),
+    (
+        "upstream: {ready: {path: null, body: ok}}",
+        "upstream.ready.body: has no effect with upstream.ready.path: null",
+    ),
+    (
+        "upstream: {activation: forward, ready: {log: up}}",
+        "upstream.ready.log: cannot be given with upstream.activation: forward; what the upstream",
+    ),
     ("gate: {open_paths: [/health]}", "gate.open_paths[0]: /health is answered by the proxy"),
     ("gate: {open_paths: ['/a?b']}", "gate.open_paths[0]: must be a path without a query"),
     ("upstream: {preload: {modules: all}}", "upstream.preload.modules: cannot be 'all': must be"),

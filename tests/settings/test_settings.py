@@ -89,7 +89,12 @@ def test_settings_are_frozen(given: Given) -> None:
         ("PROXY_UPSTREAM__CWD", "[odd]", "upstream.cwd", "[odd]"),
         ("PROXY_UPSTREAM__CWD", "", "upstream.cwd", None),
         ("PROXY_UPSTREAM__ENV", '{"A": "1"}', "upstream.env", {"A": "1"}),
-        ("PROXY_UPSTREAM__READY__STATUSES", "[200, 204]", "upstream.ready.statuses", (200, 204)),
+        (
+            "PROXY_UPSTREAM__READY__STATUSES",
+            "[200, 204]",
+            "upstream.ready.statuses",
+            (200, 204),
+        ),
         ("PROXY_UPSTREAM__READY", '{"path": "/alive"}', "upstream.ready.path", "/alive"),
         ("PROXY_UPSTREAM__PRELOAD__MODULES", "auto", "upstream.preload.modules", "auto"),
         ("PROXY_UPSTREAM__PRELOAD__MODULES", '["a.b"]', "upstream.preload.modules", ("a.b",)),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.activation.launched.likely import LIKELY
 from proxy.lifecycle.mapping import overridden
+from proxy.settings.values import statuses_of
 
 if TYPE_CHECKING:
     from proxy.settings import UpstreamSettings
@@ -29,7 +30,14 @@ def recording_terms(upstream: UpstreamSettings) -> dict[str, Any]:
         "timeout": upstream.preload.timeout,
         "names": sorted({*deliverable(upstream.fields_and_files), *upstream.preload.may_deliver}),
         "likely": list(LIKELY),
-        "ready": {"address": address, "path": ready.path, "statuses": list(ready.statuses)},
+        "ready": {
+            "address": address,
+            "path": ready.path,
+            "headers": ready.headers,
+            "statuses": sorted(statuses_of(ready.statuses)),
+            "body": ready.body.pattern if ready.body is not None else None,
+            "log": ready.log.pattern if ready.log is not None else None,
+        },
     }
 
 

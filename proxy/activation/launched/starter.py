@@ -41,7 +41,8 @@ class LaunchedStarter:
     """The `Starter` for `upstream.activation: spawn` and `launcher`.
 
     `on_output(stream, line, more)` gets every line of the upstream's, unmasked, a very long one in
-    pieces (`more` is true for all but the last); `on_warming(done, total)` the progress of a
+    pieces (`more` is true for all but the last); `on_begin()` hears of each start before its first
+    line; `on_warming(done, total)` the progress of a
     preload; `on_leaving` hears that the launcher's container was told to end. With `put_off`
     nothing is preloaded until `preload`.
     """
@@ -52,6 +53,7 @@ class LaunchedStarter:
         place: Place,
         *,
         on_output: Callable[[str, str, bool], None],
+        on_begin: Callable[[], None] | None = None,
         on_warming: Callable[[int, int], None] | None = None,
         on_leaving: Callable[[], None] | None = None,
         put_off: bool = False,
@@ -59,6 +61,7 @@ class LaunchedStarter:
         loop = asyncio.get_running_loop()
         self._upstream = upstream
         self._on_output = on_output
+        self._on_begin = on_begin
         self._on_warming = on_warming
         self._on_leaving = on_leaving
         self._put_off = put_off
@@ -96,6 +99,8 @@ class LaunchedStarter:
             await vacate(self._upstream.url, self._end_recording)
         await ensure_vacant(self._upstream.url)
         self._runs.begin(plan)
+        if self._on_begin is not None:
+            self._on_begin()
         if self._used_since is None and self._keeps_files and not plan.key:
             self._used_since = time.time()
         answer = await self._session.call("start", **start_fields(plan))

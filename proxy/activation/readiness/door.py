@@ -38,17 +38,17 @@ class Door:
         address = _address(self._base, self._socket_path)
         if address is None:  # a name: its look-up is left to the client
             return aiohttp.TCPConnector(force_close=True)
-        sock = socket.socket(address[0], socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(sock, address[1])
-            if met_itself(sock):
-                refused = errno.ECONNREFUSED
-                raise ConnectionRefusedError(refused, os.strerror(refused))  # noqa: TRY301  as the kernel would
-            return Through(sock)
-        except BaseException:
-            sock.close()
-            raise
+        return Through(await _connected(*address))
+
+    async def knock(self) -> None:
+        """Connect, and hang up. Raises `OSError` when nobody listens."""
+        address = _address(self._base, self._socket_path)
+        if address is None:
+            url = urlsplit(self._base)
+            _, writer = await asyncio.open_connection(url.hostname, url.port or 80)
+            writer.close()
+        else:
+            (await _connected(*address)).close()
 
 
 class Through(aiohttp.BaseConnector):
@@ -65,6 +65,20 @@ class Through(aiohttp.BaseConnector):
             connect = loop.create_unix_connection
         _, protocol = await connect(self._factory, sock=self._sock)
         return cast("ResponseHandler", protocol)
+
+
+async def _connected(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+        if met_itself(sock):
+            refused = errno.ECONNREFUSED
+            raise ConnectionRefusedError(refused, os.strerror(refused))  # noqa: TRY301  as the kernel would
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def met_itself(sock: socket.socket) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from ..errors import LaunchError
 from ..kernel.children import send_signal
 from ..session.spec import Spec
 from ..upstream.output import Output
+from .ready import PROBE_TIMEOUT, Ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,46 +24,18 @@ if TYPE_CHECKING:
     from ..warm.zygote import Zygote
 
 PROBE_INTERVAL = 0.1  # seconds
-PROBE_TIMEOUT = 2.0  # seconds
 TAIL = 5  # lines of the upstream's stderr in an error
-
-
-class Ready:
-    """Where the upstream says that it is ready: `address` is "host:port" or "unix:/path"."""
-
-    def __init__(self, address: str, path: str, statuses: list[int]) -> None:
-        self.address = address
-        self.path = path
-        self.statuses = statuses
-
-    def check(self) -> bool:
-        connection = http.client.HTTPConnection("localhost", timeout=PROBE_TIMEOUT)
-        try:
-            if self.address.startswith("unix:"):
-                connection.sock = socket.socket(socket.AF_UNIX)
-                connection.sock.settimeout(PROBE_TIMEOUT)
-                connection.sock.connect(self.address[5:])
-            else:
-                host, _, port = self.address.rpartition(":")
-                connection.sock = socket.create_connection(
-                    (host.strip("[]"), int(port)), PROBE_TIMEOUT
-                )
-            connection.request("GET", self.path)
-            return connection.getresponse().status in self.statuses
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
 
 class Boot:
     """One run of the upstream that tells what it has loaded and made."""
 
-    def __init__(self, loop: Loop, children: Children, zygote: Zygote) -> None:
+    def __init__(self, loop: Loop, children: Children, zygote: Zygote, ready: Ready) -> None:
         self._loop = loop
         self._children = children
         self._zygote = zygote
-        self._output = Output(loop, lambda _stream, _line: None)
+        self._ready = ready
+        self._output = Output(loop, lambda _stream, line: ready.hear(line))
         self._pid: int | None = None
         self._ended: str | None = None
         self._socket: socket.socket | None = None
@@ -83,17 +55,15 @@ class Boot:
             os.close(stderr)
         self._children.watch(self._pid, self._died)
 
-    def wait(self, ready: Ready, timeout: float) -> None:
+    def wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while not ready.check():
+        while not self._ready.check():
             if self._ended is not None:
                 tail = " | ".join(self._output.excerpt().splitlines()[-TAIL:])
                 raise LaunchError("cannot record: the upstream %s: %s" % (self._ended, tail))
             if time.monotonic() > deadline:
-                where = "%s%s" % (ready.address, ready.path)
-                raise LaunchError(
-                    "cannot record: the upstream was not ready within %g s (%s)" % (timeout, where)
-                )
+                late = "cannot record: the upstream was not ready within %g s (%s)"
+                raise LaunchError(late % (timeout, self._ready.where))
             self._loop.run_until(lambda: self._ended, PROBE_INTERVAL)
 
     def report(self) -> dict[str, Any]:

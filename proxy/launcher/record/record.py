@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..session.command import Command
     from ..session.preload import Preload
     from ..session.spec import Spec
-    from .boot import Ready
+    from .ready import Ready
 
 ROUNDS = 12  # trials; each strikes at least one module, and chains of caches are short
 SHOWN = 5  # of a trial's finds, which may be thousands
@@ -132,10 +132,10 @@ class Recorder:
         if not zygote.warm:
             raise LaunchError(zygote.why)
         scratch = tempfile.mkdtemp(prefix="recording-")
-        boot = Boot(self._loop, self._children, zygote)
+        boot = Boot(self._loop, self._children, zygote, self._ready)
         try:
             boot.start(self._spec, scratch)
-            boot.wait(self._ready, self._timeout)
+            boot.wait(self._timeout)
             return boot.report()
         finally:
             zygote.close("the recording is done")

@@ -135,7 +135,7 @@ def _record(pipe: int, launcher: int, job: Job) -> NoReturn:
 
 
 def _outcome(job: Job) -> dict[str, Any]:
-    from .boot import Ready  # noqa: PLC0415  the launcher stays small without them
+    from .ready import Ready  # noqa: PLC0415  the launcher stays small without them
     from .record import Recorder  # noqa: PLC0415
 
     loop = Loop()
@@ -146,7 +146,7 @@ def _outcome(job: Job) -> dict[str, Any]:
         job.spec,
         job.command,
         job.preload,
-        ready=Ready(ready["address"], ready["path"], ready["statuses"]),
+        ready=Ready(**ready),
         say=lambda text: _write({"text": text}),
     )
     try:

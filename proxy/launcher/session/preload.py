@@ -48,7 +48,7 @@ def ready_of(data: Any) -> dict[str, Any] | None:
     if (
         isinstance(data, dict)
         and isinstance(data.get("address"), str)
-        and isinstance(data.get("path"), str)
+        and isinstance(data.get("path"), (str, type(None)))
         and isinstance(data.get("statuses"), list)
     ):
         return data

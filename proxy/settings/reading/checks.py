@@ -9,6 +9,7 @@ from proxy.settings.mapping import MappingSettings
 from proxy.settings.reading.faults import Fault
 from proxy.settings.reading.mapcheck import OWN_PATHS, check_mapping
 from proxy.settings.reading.templatecheck import check_needs, named_fields
+from proxy.settings.upstream import ReadySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,7 @@ def check(settings: Settings) -> Iterator[Fault]:
     yield from _key(settings)
     yield from _listen(settings)
     yield from _upstream(settings)
+    yield from _ready(settings.upstream)
     yield from _activation(settings.upstream)
     yield from _dormancy(settings)
     yield from _gate(settings)
@@ -128,6 +130,24 @@ def _upstream(settings: Settings) -> Iterator[Fault]:
     if upstream.run_dir is not None and not upstream.run_dir.strip("/"):
         yield Fault(
             ("upstream", "run_dir"), "cannot be /", "it is removed when an activation is undone"
+        )
+
+
+def _ready(upstream: UpstreamSettings) -> Iterator[Fault]:
+    ready, here = upstream.ready, ("upstream", "ready")
+    for name in ("headers", "statuses", "body") if ready.path is None else ():
+        if getattr(ready, name) != ReadySettings.model_fields[name].get_default(
+            call_default_factory=True
+        ):
+            yield Fault(
+                (*here, name), "has no effect with upstream.ready.path: null", about=(here,)
+            )
+    if ready.log is not None and upstream.activation in {"signal", "forward"}:
+        yield Fault(
+            (*here, "log"),
+            f"cannot be given with upstream.activation: {upstream.activation}",
+            "what the upstream prints is not seen here",
+            about=(("upstream", "activation"),),
         )
 
 

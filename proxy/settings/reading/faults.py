@@ -27,6 +27,7 @@ SECRET: Final[tuple[Path, ...]] = (
     ("init", "key"),
     ("upstream", "env"),
     ("upstream", "command"),
+    ("upstream", "ready", "headers"),
     ("upstream", "forward", "key"),
     ("upstream", "mapping", "files", "*", "base"),
     ("upstream", "mapping", "files", "*", "content"),
