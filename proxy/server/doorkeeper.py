@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -58,14 +59,17 @@ class Doorkeeper:
         self._dormant_paths = frozenset(path.encode() for path in dormant_paths)
         self._waits = waits
         self._cors = cors
-        self._session_keys = SessionKeys()
+        self._keys_of = functools.partial(
+            SessionKeys, parameter=gate.query_parameter, strips=gate.strip_session_keys
+        )
+        self._session_keys = self._keys_of()
         lifecycle.subscribe(self._changed)
 
     def given(self, plan: Plan) -> None:
         """From here on the plan's keys open, and no others do."""
         self._cors.deliver(plan.cors_origins)
         if self.enforces:
-            self._session_keys = SessionKeys(plan.session_keys)
+            self._session_keys = self._keys_of(plan.session_keys)
 
     def gate(self, method: bytes, target: bytes) -> Verdict:
         state = self._lifecycle.state
@@ -107,7 +111,7 @@ class Doorkeeper:
     def _changed(self, state: State, _event: Event) -> None:
         if state is State.DORMANT:
             self._cors.deliver(None)
-            self._session_keys = SessionKeys()  # whom they were given to has gone
+            self._session_keys = self._keys_of()  # whom they were given to has gone
 
 
 def _text(value: bytes | None) -> str | None:

@@ -20,6 +20,7 @@ from proxy.settings.values import (
     Network,
     NotBool,
     Origin,
+    QueryParameter,
     RequestPath,
     Seconds,
     SecondsOrZero,
@@ -94,12 +95,18 @@ class GateSettings(Model):
     session_keys: Literal["off", "enforce"] = Field(
         default="off",
         description="enforce: for an upstream without authentication of its own, let only those "
-        "pass who have one of the delivered session_api_keys. Others get 401; CORS preflights, "
-        "which can carry none, and open_paths pass without.",
+        "pass who have one of the delivered session_api_keys, in a header of the usual kinds or a "
+        "cookie. Others get 401; CORS preflights, which can carry none, and open_paths pass.",
     )
     strip_session_keys: bool = Field(
         default=False,
-        description="Keep the header X-Session-API-Key from the upstream.",
+        description="Keep the header X-Session-API-Key from the upstream, and with enforce "
+        "whatever header had the key.",
+    )
+    query_parameter: QueryParameter | None = Field(
+        default=None,
+        description="With enforce: a query parameter that may have the key, for clients that know "
+        "no other place. Logs of the upstream may have it then.",
     )
     cors_origins: tuple[Origin, ...] = Field(
         default=(),

@@ -40,6 +40,7 @@ _PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
 _ORIGIN: Final = re.compile(r"\*|null|[A-Za-z*?][A-Za-z0-9+.*?-]*://[!-.0-~]+")
 _STATUSES: Final = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9-]+")
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 
 # A year: longer is a slip (milliseconds, a timestamp), and the event loop's clock stays exact.
@@ -126,6 +127,12 @@ def _header_value(value: str) -> str:
     if value != value.strip() or not value.isascii() or not value.isprintable():
         raise ValueError("must be as on a header line: ASCII, no line breaks, no spaces around it")
     return value
+
+
+def _query_parameter(name: str) -> str:
+    if not _PARAMETER.fullmatch(name):
+        raise ValueError("must be a name of letters, digits, _, . and -")
+    return name
 
 
 def _no_bool(value: Any) -> Any:
@@ -247,6 +254,7 @@ Pattern = Annotated[
     WithJsonSchema({"type": "string", "format": "regex", "minLength": 1}),
 ]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+QueryParameter = Annotated[str, AfterValidator(_query_parameter)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Text = Annotated[str, AfterValidator(_sendable)]
 ModuleName = Annotated[str, AfterValidator(module_name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
-KEYS = SessionKeys(["first", "second key+/=", "ключ"])
+
+def basic(credentials: bytes) -> bytes:
+    return b"Authorization: Basic " + base64.b64encode(credentials)
+
+
+KEYS = SessionKeys(["first", "second key+/=", "ключ"], parameter="key")
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 
 
@@ -50,6 +56,14 @@ def admitted(
         (b"/", (b"Cookie: a=b; oh_workspace_session_key=first; c=d",)),
         (b"/", (b"Cookie: a=b", b'cookie: oh_workspace_session_key="second key+/="')),
         (b"/", (b"Cookie: oh_workspace_session_key=first", b"Sec-Fetch-Site: same-origin")),
+        (b"/", (b"X-API-Key: first",)),
+        (b"/", (b"Authorization: Bearer first",)),
+        (b"/", (b"authorization:bearer  first ",)),
+        (b"/", (basic(b"anybody:second key+/="),)),
+        (b"/", (basic(b"first"),)),
+        (b"/", (basic(b"first:"),)),
+        (b"/s?key=first", ()),
+        (b"/s?a=b&k%65y=second+key%2b/%3D", ()),
         (b"/", (b"X-Session-API-Key: wrong", b"Cookie: oh_workspace_session_key=first")),
     ],
 )
@@ -69,7 +83,14 @@ def test_a_key_is_taken_where_clients_put_it(target: bytes, fields: tuple[bytes,
         (b"/", (b"X-Session-API-Key: FIRST",)),
         (b"/", (b"X-Session-API-Key: first", b"X-Session-API-Key: first")),
         (b"/", (b"X_Session_API_Key: first",)),
-        (b"/", (b"Authorization: Bearer first",)),
+        (b"/", (b"Authorization: token first",)),
+        (b"/", (b"Authorization: Bearer", b"A: first")),
+        (b"/", (b"Authorization: Bearer first", b"Authorization: Bearer first")),
+        (b"/", (basic(b"first:wrong"),)),
+        (b"/", (b"Authorization: Basic first",)),
+        (b"/", (basic(b"u:first"), b"Sec-Fetch-Site: cross-site")),
+        (b"/", (b"X-API-Key: first", b"X-API-Key: first")),
+        (b"/s?key=first&key=first", ()),
         (b"/s?session_api_key=first", ()),  # no handshake
         (b"/s?session_api_key=first&session_api_key=wrong", UPGRADE),
         (b"/s?Session_Api_Key=first", UPGRADE),
@@ -187,6 +208,17 @@ async def test_the_header_is_stripped_if_so_configured() -> None:
         named = b"Connection: X-Session-API-Key"
         _, _, head = await p.exchange(get(b"/", named, *fields))
         assert head.startswith(b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nX-Forwarded-For:")
+
+
+@both_loops
+async def test_whatever_header_has_the_key_is_stripped_if_so_configured() -> None:
+    keys = SessionKeys(["first"], strips=True)
+    async with pair(admits=keys.admits) as p:
+        ours, theirs = b"Authorization: Bearer first", b"X-API-Key: of the model"
+        for _ in range(2):  # the second time it is a head that was read before
+            _, _, head = await p.exchange(get(b"/", ours, theirs))
+            assert head.startswith(b"GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: of the model\r\n")
+            assert b"first" not in head
 
 
 def test_session_keys_are_accepted_for_an_upstream_that_has_no_place_for_them() -> None:

@@ -36,6 +36,11 @@ ONE_FAULT = [
     ("init: 5", "init: must be a mapping of keys to values (line 1)"),
     ("listen: {admin: 9901}", "listen.admin: cannot be 9901"),
     ("gate: {hold: -1}", "gate.hold: must be at least 0, not -1"),
+    (
+        "gate: {query_parameter: key}",
+        "gate.query_parameter: has no effect with gate.session_keys: off",
+    ),
+    ("gate: {query_parameter: 'a b'}", "gate.query_parameter: cannot be 'a b': must be a name of"),
     ("gate: {session_keys: enforce}", "gate.session_keys: would let nobody pass"),
     (
         "upstream: {forward: {key: s3cret}}",

@@ -256,6 +256,12 @@ def _gate(settings: Settings) -> Iterator[Fault]:
             "set deferred_init: true",
             about=(("deferred_init",),),
         )
+    if settings.gate.query_parameter is not None and settings.gate.session_keys == "off":
+        yield Fault(
+            ("gate", "query_parameter"),
+            "has no effect with gate.session_keys: off",
+            about=(("gate",),),
+        )
     for index, path in enumerate(settings.gate.open_paths):
         if path in OWN_PATHS:
             yield Fault(
