@@ -47,6 +47,8 @@ _LONGEST_PAUSE: Final = 2.0
 class InitClient:
     """One server. `url` is `http://host:port`, `https://host:port` or `http+unix:///path`.
 
+    What `control.prefix` puts before the server's paths follows the port.
+
     Raises `ClientError` for a URL or a key that cannot be used. `key` goes out as X-Init-API-Key.
     """
 
@@ -258,9 +260,11 @@ def _split(url: str) -> tuple[str, str | None]:
     if not usable:
         forms = "http://host:port or http+unix:///path"
         raise ClientError(f"cannot use the URL {url!r}: must be {forms}")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ClientError(f"cannot use the URL {url!r}: must not have a path, query or fragment")
-    return f"{parts.scheme}://{parts.netloc}", None
+    if parts.path.rstrip("/").endswith(PATH):
+        raise ClientError(f"cannot use the URL {url!r}: it ends before {PATH}")
+    if parts.query or parts.fragment:
+        raise ClientError(f"cannot use the URL {url!r}: must not have a query or fragment")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", None
 
 
 def _content(body: Mapping[str, Any] | None) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hmac
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -16,6 +15,7 @@ from aiohttp import HttpVersion11, web
 
 from proxy.control.answers import errors_as_json, plain_headers, unavailable
 from proxy.control.crossorigin import let_pages_read
+from proxy.control.initkey import InitKey
 from proxy.control.watch import parse_query, wants_stream
 from proxy.errors import (
     ActivationError,
@@ -25,7 +25,6 @@ from proxy.errors import (
     EncodedBodyError,
     RequestError,
     StateError,
-    WrongKeyError,
 )
 from proxy.lifecycle.claims import Claims, read_claim_id
 from proxy.lifecycle.contract import InitStatus
@@ -34,6 +33,7 @@ from proxy.lifecycle.state import Event, State
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from proxy.control.login import Login
     from proxy.control.watch import Watch
     from proxy.lifecycle.cors import Cors
     from proxy.lifecycle.plan import Plan
@@ -67,9 +67,9 @@ class ControlPlane:
     """Answers from the life cycle's state; the only writer is `POST /api/init`.
 
     `key` is the bootstrap secret, None when init needs none, and a blank one refuses everybody.
-    `alive_paths` are answered as `/health` is. `plan` makes a plan of a request's body (raises
-    `RequestError`); `probe` tells why the upstream is not ready, None when it is; `leaving`
-    whether the proxy was told to end, draining or not yet.
+    `prefix` is what its paths begin with; `alive_paths` are answered as `/health` is. `plan` makes
+    a plan of a request's body (raises `RequestError`); `probe` tells why the upstream is not ready,
+    None when it is; `leaving` whether the proxy was told to end, draining or not yet.
     """
 
     def __init__(
@@ -78,22 +78,26 @@ class ControlPlane:
         lifecycle: Lifecycle,
         watch: Watch,
         activation: Activation,
+        prefix: str,
         deferred: bool,
         alive_paths: Iterable[str],
         key: str | None,
         plan: Callable[[bytes], Plan],
         probe: Callable[[], Awaitable[str | None]],
         leaving: Callable[[], bool],
+        login: Login | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._watch = watch
         self._activation = activation
+        self._prefix = prefix
         self._deferred = deferred
         self._alive_paths = tuple(alive_paths)
-        self._key = key
+        self._key = InitKey(key)
         self._plan = plan
         self._probe = probe
         self._leaving = leaving
+        self._login = login
         self._claims = Claims()
         lifecycle.subscribe(self._changed)
 
@@ -108,17 +112,23 @@ class ControlPlane:
         get = functools.partial(web.get, expect_handler=_expect)
         post = functools.partial(web.post, expect_handler=_expect)
         rest = functools.partial(web.route, "*", expect_handler=_expect)
+        init = f"{self._prefix}/api/init"
         for path, handler in self.probes().items():
             app.add_routes([get(path, handler), rest(path, _other_method)])
         if self._deferred:
-            app.add_routes([get("/api/init", self.status), post("/api/init", self.initialize)])
-        app.add_routes([rest("/api/init", _other_method if self._deferred else _not_deferred)])
+            app.add_routes([get(init, self.status), post(init, self.initialize)])
+        app.add_routes([rest(init, _other_method if self._deferred else _not_deferred)])
+        if self._login is not None:
+            path = self._login.path
+            enter = get(path, self._login.enter, allow_head=False)  # whoever looks uses no link up
+            link = post(path, functools.partial(self._login.link, self._key.check))
+            app.add_routes([enter, link, rest(path, _other_method)])
         return app
 
     def probes(self) -> dict[str, Callable[[web.Request], Awaitable[web.Response]]]:
         """What a kubelet asks, by path."""
-        alive = dict.fromkeys(("/health", *self._alive_paths), self.health)
-        return {**alive, "/ready": self.ready}
+        alive = dict.fromkeys((f"{self._prefix}/health", *self._alive_paths), self.health)
+        return {**alive, f"{self._prefix}/ready": self.ready}
 
     async def health(self, _request: web.Request) -> web.Response:
         if self._lifecycle.state is State.READY and not self._activation.alive:
@@ -156,7 +166,7 @@ class ControlPlane:
 
     async def initialize(self, request: web.Request) -> web.Response:
         """Checks in the contract's order: key, state or claim, size, JSON, fields."""
-        self._check_key(request)
+        self._key.check(request)
         if self._leaving():
             raise DrainingError("shutting down")
         claim = read_claim_id(request.headers.getall("Idempotency-Key", []))
@@ -204,19 +214,6 @@ class ControlPlane:
     def _changed(self, _state: State, event: Event) -> None:
         if event is Event.ADOPTED:
             self._claims.release()  # who began it, only a predecessor of this process knew
-
-    def _check_key(self, request: web.Request) -> None:
-        if self._key is None:
-            return
-        given = request.headers.getall("X-Init-API-Key", [])
-        # Bytes, because compare_digest takes no other non-ASCII; surrogateescape is how aiohttp
-        # decoded them. One header only: of two, somebody else may have checked the other.
-        right = hmac.compare_digest(
-            (given[0] if given else "").encode("utf-8", "surrogateescape"),
-            self._key.encode("utf-8", "surrogateescape"),
-        )
-        if not (right and len(given) == 1 and self._key.strip()):
-            raise WrongKeyError("X-Init-API-Key is missing or wrong")
 
 
 def _claimed(taken: StateError) -> ClaimedError:

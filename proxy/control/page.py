@@ -47,12 +47,18 @@ def wants_page(method: bytes, accept: bytes | None) -> bool:
     return page > 0 and page >= data
 
 
-def waiting_page(state: State, error: str | None, *, deferred: bool) -> bytes:
-    """The page for a state that is not ready; `deferred`: somebody has to post an init."""
+def waiting_page(state: State, error: str | None, *, deferred: bool, prefix: str = "") -> bytes:
+    """The page for a state that is not ready; `deferred`: somebody has to post an init.
+
+    `prefix` is what the proxy's own paths begin with.
+    """
     page = _page()
     now = _now(state, error, deferred=deferred)
     text = html.escape(error or "", quote=True)
-    return page.make(now=now, title=page.titles[now], error=text).encode(errors="replace")
+    made = page.make(
+        now=now, title=page.titles[now], error=text, prefix=html.escape(prefix, quote=True)
+    )
+    return made.encode(errors="replace")
 
 
 def page_headers() -> tuple[tuple[str, str], ...]:
@@ -85,7 +91,7 @@ class _Page(NamedTuple):
 @functools.cache
 def _page() -> _Page:
     text = (Path(__file__).parent / "page.html").read_text()
-    parts = re.split(r"\{(now|title|error)\}", text)
+    parts = re.split(r"\{(now|title|error|prefix)\}", text)
     headers = (
         ("Content-Security-Policy", _policy(text)),
         ("X-Content-Type-Options", "nosniff"),

@@ -11,7 +11,13 @@ from typing import Final
 
 from proxy.lifecycle.state import State
 
-CONTROL_PATHS: Final = frozenset({b"/api/init", b"/health", b"/ready"})
+
+def control_paths(prefix: str = "") -> frozenset[bytes]:
+    """The proxy's own, where they begin with `prefix`."""
+    return frozenset((prefix + path).encode() for path in ("/api/init", "/health", "/ready"))
+
+
+CONTROL_PATHS: Final = control_paths()
 
 
 class Verdict(enum.Enum):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxy.control import page
-from proxy.lifecycle.gate import CONTROL_PATHS, Verdict, decide
+from proxy.control.login import Login
+from proxy.lifecycle.gate import Verdict, control_paths, decide
 from proxy.lifecycle.state import State
 from proxy.relay import Refusal
 from proxy.relay.exchange.refusals import plain_refusal
-from proxy.relay.exchange.sessionkeys import SessionKeys, is_preflight
+from proxy.relay.exchange.sessionkeys import COOKIE, SessionKeys, is_preflight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Event, Lifecycle
     from proxy.relay.http.head import RequestHead
-    from proxy.settings import GateSettings, MappingSettings
+    from proxy.settings import Settings
 
 
 _LOOKS: Final = frozenset({b"GET", b"HEAD"})  # which change nothing (RFC 9110 section 9.2.1)
@@ -34,27 +36,26 @@ _PLAIN: Final = frozenset({Verdict.UNAUTHORIZED, Verdict.CROWDED})
 class Doorkeeper:
     """Judges requests by the state of the moment, and by the session keys that were delivered.
 
-    `enforces`: the session keys are asked for here, in the upstream's place; `deferred`: an init
-    is what a refused browser waits for; `waits`: an upstream is there that is dormant; `cors`:
-    whose pages may read the proxy's answers.
+    `waits`: an upstream is there that is dormant; `cors`: whose pages may read the proxy's answers.
+    `enforces`: the session keys are asked for here, in the upstream's place. `login` makes links
+    by which browsers come to have a key, where they can be had for an init key.
     """
 
     def __init__(
-        self,
-        gate: GateSettings,
-        mapping: MappingSettings,
-        lifecycle: Lifecycle,
-        *,
-        deferred: bool,
-        waits: Callable[[], bool],
-        cors: Cors,
+        self, settings: Settings, lifecycle: Lifecycle, *, waits: Callable[[], bool], cors: Cors
     ) -> None:
+        gate, mapping, key = settings.gate, settings.upstream.fields_and_files, settings.init.key
+        self._prefix, self._deferred = settings.control.prefix, settings.deferred_init
         self.enforces = gate.session_keys == "enforce"
         self._lifecycle = lifecycle
-        self._deferred = deferred
         self._holds = gate.hold > 0
         self._open_paths = frozenset(path.encode() for path in gate.open_paths)
-        self._own_paths = CONTROL_PATHS | {path.encode() for path in mapping.alive_paths}
+        self._ticket: str | None = None  # a key of our own, for the cookies of browsers
+        keyed = key is not None and bool(key.get_secret_value().strip())
+        logins = self.enforces and self._deferred and keyed
+        self.login = Login(self._prefix, lambda: self._ticket, cookie=COOKIE) if logins else None
+        own = (*mapping.alive_paths, *((self.login.path,) if self.login is not None else ()))
+        self._own_paths = control_paths(self._prefix) | {path.encode() for path in own}
         dormant_paths = mapping.native.open_paths if mapping.native is not None else ()
         self._dormant_paths = frozenset(path.encode() for path in dormant_paths)
         self._waits = waits
@@ -69,7 +70,13 @@ class Doorkeeper:
         """From here on the plan's keys open, and no others do."""
         self._cors.deliver(plan.cors_origins)
         if self.enforces:
-            self._session_keys = self._keys_of(plan.session_keys)
+            self._ticket = secrets.token_urlsafe() if plan.session_keys else None
+            self._session_keys = self._keys_of([*plan.session_keys, *self.secrets])
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What nobody may see beside the keys that were delivered."""
+        return frozenset({self._ticket} if self._ticket is not None else ())
 
     def gate(self, method: bytes, target: bytes) -> Verdict:
         state = self._lifecycle.state
@@ -97,7 +104,7 @@ class Doorkeeper:
         if verdict in _PLAIN or not wants_page:
             return plain_refusal(verdict, head)
         state, error = self._lifecycle.state, self._lifecycle.error
-        text = page.waiting_page(state, error, deferred=self._deferred)
+        text = page.waiting_page(state, error, deferred=self._deferred, prefix=self._prefix)
         return Refusal(text, page.CONTENT_TYPE, page.page_headers())
 
     def headers(self, head: RequestHead) -> Headers:
@@ -111,6 +118,7 @@ class Doorkeeper:
     def _changed(self, state: State, _event: Event) -> None:
         if state is State.DORMANT:
             self._cors.deliver(None)
+            self._ticket = None
             self._session_keys = self._keys_of()  # whom they were given to has gone
 
 

@@ -29,7 +29,7 @@ from proxy.lifecycle.redact import Redactor
 from proxy.lifecycle.state import Lifecycle, State
 from proxy.log.upstreamlog import UpstreamLog
 from proxy.relay import Relay, Shared
-from proxy.relay.telling.accesslog import AccessLog
+from proxy.relay.telling.accesslog import access_log
 from proxy.relay.telling.tally import Tally
 from proxy.server import process
 from proxy.server.admin import open_admin
@@ -113,18 +113,23 @@ class Server:
             on_fatal=self._stopping.ask,
             on_phase=self._watch.progressed,
         )
-        # ... then who answers for the proxy itself ...
+        # ... then who says who may pass, and who answers for the proxy itself ...
         cors = Cors(settings.gate.cors_origins)
+        self._doorkeeper = doorkeeper = Doorkeeper(
+            *(settings, self._lifecycle), waits=lambda: self._starter.waits, cors=cors
+        )
         control = ControlPlane(
             lifecycle=self._lifecycle,
             watch=self._watch,
             activation=self._activator,
+            prefix=settings.control.prefix,
             deferred=settings.deferred_init,
             alive_paths=mapping.alive_paths,
             key=key.get_secret_value() if key is not None else None,
             plan=lambda body: self._plan(parse_init_request(body, mapping.own_fields)),
             probe=self._probe.check,
             leaving=self._stopping.asked.done,
+            login=doorkeeper.login,
         )
         self._probes = control.probes()
         self._control = Inlet(
@@ -135,14 +140,7 @@ class Server:
             grace=LAST_BYTES,
         )
         # ... and last the relay, which is the only one to face the network.
-        self._doorkeeper = doorkeeper = Doorkeeper(
-            *(settings.gate, mapping, self._lifecycle),
-            deferred=settings.deferred_init,
-            waits=lambda: self._starter.waits,
-            cors=cors,
-        )
         self._tally = Tally()
-        access = settings.log.access
         self._room = room = process.make_room(settings.limits.connections)
         shared = Shared(
             gate=doorkeeper.gate,
@@ -158,7 +156,7 @@ class Server:
             admits=doorkeeper.admits if doorkeeper.enforces else None,
             strip_session_keys=settings.gate.strip_session_keys,
             tally=self._tally if settings.listen.admin is not None else None,
-            access=None if access == "off" else AccessLog(errors_only=access == "errors"),
+            access=access_log(settings.log.access, settings.control.prefix),
         )
         self._relay = Relay(shared)
         # After the doorkeeper, whom it asks again about the requests that are held.
@@ -276,7 +274,7 @@ class Server:
 
     def _planned(self, plan: Plan) -> None:
         self._doorkeeper.given(plan)
-        self._delivered = plan.secrets
+        self._delivered = plan.secrets | self._doorkeeper.secrets
         self._mask()
 
     def _mask(self) -> None:

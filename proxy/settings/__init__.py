@@ -12,6 +12,7 @@ from proxy.settings.mapping import (
 from proxy.settings.reading.load import load_settings
 from proxy.settings.template import Place
 from proxy.settings.tree import (
+    ControlSettings,
     DrainSettings,
     GateSettings,
     InitSettings,
@@ -29,6 +30,7 @@ from proxy.settings.upstream import (
 )
 
 __all__ = [
+    "ControlSettings",
     "Destination",
     "DrainSettings",
     "FieldMapping",

@@ -20,6 +20,7 @@ from proxy.settings.values import (
     Network,
     NotBool,
     Origin,
+    PathPrefix,
     QueryParameter,
     RequestPath,
     Seconds,
@@ -83,6 +84,14 @@ class InitSettings(Model):
     )
     timeout: Seconds = Field(
         default=60.0, description="Deadline of a whole activation, in seconds."
+    )
+
+
+class ControlSettings(Model):
+    prefix: PathPrefix = Field(
+        default="",
+        description="What /api/init, /health and /ready begin with, for an upstream that has such "
+        "paths of its own: /- makes them /-/api/init and so on.",
     )
 
 
@@ -181,6 +190,9 @@ class Settings(Model):
     init: InitSettings = Field(default=InitSettings(), description="POST /api/init.")
     upstream: UpstreamSettings = Field(
         default=UpstreamSettings(), description="The server behind the proxy."
+    )
+    control: ControlSettings = Field(
+        default=ControlSettings(), description="The proxy's own paths."
     )
     gate: GateSettings = Field(default=GateSettings(), description="What passes before ready.")
     drain: DrainSettings = Field(default=DrainSettings(), description="Shutdown.")

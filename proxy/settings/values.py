@@ -129,6 +129,12 @@ def _header_value(value: str) -> str:
     return value
 
 
+def _prefix(path: str) -> str:
+    if path and (path.endswith("/") or "?" in path):
+        raise ValueError("must be a path without a query and without / at its end, as /-")
+    return _target(path) if path else path
+
+
 def _query_parameter(name: str) -> str:
     if not _PARAMETER.fullmatch(name):
         raise ValueError("must be a name of letters, digits, _, . and -")
@@ -254,6 +260,7 @@ Pattern = Annotated[
     WithJsonSchema({"type": "string", "format": "regex", "minLength": 1}),
 ]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+PathPrefix = Annotated[str, AfterValidator(_prefix)]
 QueryParameter = Annotated[str, AfterValidator(_query_parameter)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Text = Annotated[str, AfterValidator(_sendable)]

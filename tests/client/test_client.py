@@ -193,7 +193,7 @@ async def test_every_change_is_told_once(server: Scripted) -> None:
     "url",
     [
         *("", "127.0.0.1:8000", "ftp://x", "http://", "http://x:y", "http://x:0", "http://[::1"),
-        *("http://x/api", "http://x?y", "http+unix://run/x", "http+unix:/x"),
+        *("http://x/api/init", "http://x?y", "http+unix://run/x", "http+unix:/x"),
     ],
 )
 def test_a_url_that_cannot_be_used(url: str) -> None:

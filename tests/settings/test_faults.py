@@ -40,6 +40,12 @@ ONE_FAULT = [
         "gate: {query_parameter: key}",
         "gate.query_parameter: has no effect with gate.session_keys: off",
     ),
+    ("control: {prefix: -}", "control.prefix: cannot be '-': must begin with /"),
+    ("control: {prefix: /-/}", "control.prefix: cannot be '/-/': must be a path without a query"),
+    (
+        "control: {prefix: /-}\ngate: {open_paths: [/-/ready]}",
+        "gate.open_paths[0]: /-/ready is answered by the proxy in every state",
+    ),
     ("gate: {query_parameter: 'a b'}", "gate.query_parameter: cannot be 'a b': must be a name of"),
     ("gate: {session_keys: enforce}", "gate.session_keys: would let nobody pass"),
     (

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("proxy.access")
 
-_INIT: Final = b"/api/init"  # all else that the proxy answers itself is asked by probes
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT: Final = re.compile(
     rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+
+
+def access_log(what: str, prefix: str) -> AccessLog | None:
+    """For `log.access`: off, all or errors. The init is at `/api/init` under `prefix`."""
+    return None if what == "off" else AccessLog(errors_only=what == "errors", prefix=prefix)
 
 
 class AccessLog:
@@ -33,8 +37,11 @@ class AccessLog:
     The kubelet's probes are told when their answer changes, with how many were the same.
     """
 
-    def __init__(self, *, errors_only: bool) -> None:
+    def __init__(self, *, errors_only: bool, prefix: str = "") -> None:
         self._errors_only = errors_only
+        self._init = (
+            f"{prefix}/api/init".encode()
+        )  # all else that the proxy answers itself is asked by probes
         self._probes: dict[bytes, tuple[int, int]] = {}  # path -> last status, how often since
         logger.setLevel(logging.INFO)  # it was asked for, whatever the level of everything else
 
@@ -47,7 +54,7 @@ class AccessLog:
         if head is not None:
             path = head.target.partition(b"?")[0]
             fields |= {"method": head.method.decode(), "path": path.decode()}
-            if path != _INIT and talk.source == CONTROL and not cut:
+            if path != self._init and talk.source == CONTROL and not cut:
                 same = self._same(path, status)
                 if same is None:
                     return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.settings.addresses import TcpAddress, UnixAddress
 from proxy.settings.mapping import MappingSettings
 from proxy.settings.reading.faults import Fault
-from proxy.settings.reading.mapcheck import OWN_PATHS, check_mapping
+from proxy.settings.reading.mapcheck import check_mapping
 from proxy.settings.reading.templatecheck import check_needs, named_fields
 from proxy.settings.upstream import ReadySettings
 
@@ -43,7 +43,9 @@ def check(settings: Settings) -> Iterator[Fault]:
     yield from _activation(settings.upstream)
     yield from _dormancy(settings)
     yield from _gate(settings)
-    yield from check_mapping(settings.upstream.mapping, named_fields(settings))
+    yield from check_mapping(
+        settings.upstream.mapping, named_fields(settings), own_paths=_own_paths(settings)
+    )
     yield from check_needs(settings)
 
 
@@ -248,6 +250,12 @@ def _same(listen: object, dial: object) -> bool:
     return listen.host == dial.host or local or dial.wildcard
 
 
+def _own_paths(settings: Settings) -> frozenset[str]:
+    """The gate decides about these before any others (lifecycle/gate.py)."""
+    prefix = settings.control.prefix
+    return frozenset(prefix + path for path in ("/api/init", "/health", "/ready"))
+
+
 def _gate(settings: Settings) -> Iterator[Fault]:
     if settings.gate.session_keys == "enforce" and not settings.deferred_init:
         yield Fault(
@@ -263,7 +271,7 @@ def _gate(settings: Settings) -> Iterator[Fault]:
             about=(("gate",),),
         )
     for index, path in enumerate(settings.gate.open_paths):
-        if path in OWN_PATHS:
+        if path in _own_paths(settings):
             yield Fault(
                 ("gate", "open_paths", index), f"{path} is answered by the proxy in every state"
             )

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     )
     from proxy.settings.reading.faults import Path
 
-# The gate decides about these before any others (lifecycle/gate.py).
-OWN_PATHS: Final = frozenset({"/api/init", "/health", "/ready"})
-
 _HERE: Final = ("upstream", "mapping")
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -36,8 +33,13 @@ _ENCODINGS: Final[dict[FieldKind, tuple[Encoding, ...]]] = {
 }
 
 
-def check_mapping(mapping: MappingSettings, named: Collection[str] = ()) -> Iterator[Fault]:
-    """Every fault; `named` are fields that templates have places for."""
+def check_mapping(
+    mapping: MappingSettings,
+    named: Collection[str] = (),
+    *,
+    own_paths: frozenset[str] = frozenset(),
+) -> Iterator[Fault]:
+    """Every fault; `named` are fields that templates have places for, `own_paths` the proxy's."""
     files = (*_HERE, "files")
     for name, field in mapping.fields.items():
         path = (*_HERE, "fields", name)
@@ -47,18 +49,18 @@ def check_mapping(mapping: MappingSettings, named: Collection[str] = ()) -> Iter
     for name, file in mapping.files.items():
         for fault in check_file((*files, name), file):
             yield dataclasses.replace(fault, about=((*files, name),))
-    yield from _paths(mapping)
+    yield from _paths(mapping, own_paths)
     yield from _twice(mapping)
 
 
-def _paths(mapping: MappingSettings) -> Iterator[Fault]:
+def _paths(mapping: MappingSettings, own_paths: frozenset[str]) -> Iterator[Fault]:
     """Raw paths that the gate compares: one that is ours already, or can never be met."""
     named: list[tuple[Path, tuple[str, ...]]] = [((*_HERE, "alive_paths"), mapping.alive_paths)]
     if mapping.native is not None:
         named.append(((*_HERE, "native", "open_paths"), mapping.native.open_paths))
     for where, paths in named:
         for index, path in enumerate(paths):
-            if path in OWN_PATHS:
+            if path in own_paths:
                 yield Fault((*where, index), f"{path} is answered by the proxy in every state")
             elif "?" in path:
                 yield Fault((*where, index), "must be a path without a query")
