@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from proxy.settings import UpstreamSettings
 
+# What is left out matters from this part of all modules on.
+_MATTERS: Final = 1 / 10
 OUTPUT = "preload-plan.json"
 _EPILOG: Final = """\
 Best run where the image is built: a plan is for one interpreter and one set of packages. What is
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(upstream.preload.plan or OUTPUT)
     plan = asyncio.run(_recorded(upstream, args.may_deliver))
     _write(plan, output.absolute())
-    _say_struck(plan["struck"])
+    say_struck(plan)
     print(f"{output}: {len(plan['modules'])} modules")  # noqa: T201  the command's answer
     return 0
 
@@ -95,17 +97,35 @@ def _write(plan: dict[str, Any], output: Path) -> None:
         raise ProxyError(f"cannot write {output}: {error.strerror}") from None
 
 
-def _say_struck(struck: dict[str, str]) -> None:
-    """What reads what an init may deliver; who imports it may be thousands, and is in the plan."""
-    causes = {
-        module: why
-        for module, why in sorted(struck.items())
-        if not why.startswith(("imports ", "needs "))
-    }
-    for module, why in causes.items():
-        _say(f"left out: {module} ({why})")
-    if followers := len(struck) - len(causes):
-        _say(f"left out: {followers} more that import or need those (under `struck` in the plan)")
+def say_struck(plan: dict[str, Any]) -> None:
+    """What reads what an init may deliver, the dearest first; who follows it is in the plan."""
+    struck: dict[str, str] = plan["struck"]
+    followers = dict.fromkeys((name for name in struck if _leader(struck[name]) is None), 0)
+    for name in struck:
+        root = _root(name, struck)
+        if root != name and root in followers:
+            followers[root] += 1
+    total = len(struck) + len(plan["modules"])
+    if len(struck) > total * _MATTERS:
+        _say(f"warning: {len(struck)} of {total} modules are left out: every start imports them")
+    for module, count in sorted(followers.items(), key=lambda item: (-item[1], item[0])):
+        also = f", and {count} that import or need it" if count else ""
+        _say(f"left out: {module} ({struck[module]}){also}")
+
+
+def _root(name: str, struck: dict[str, str]) -> str:
+    """Who is to blame in the end."""
+    seen = {name}
+    while (leader := _leader(struck.get(name, ""))) is not None and leader not in seen:
+        seen.add(leader)
+        name = leader
+    return name
+
+
+def _leader(why: str) -> str | None:
+    """Whom a module follows out."""
+    verb, _, rest = why.partition(" ")
+    return rest.partition(" ")[0] if verb in {"imports", "needs"} else None
 
 
 def _say(text: str) -> None:

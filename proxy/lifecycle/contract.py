@@ -226,6 +226,14 @@ _LIMITS: Final = {
 }
 
 
+def _meant(path: tuple[int | str, ...], model: type[InitRequest]) -> str:
+    name = str(path[-1])
+    if len(path) == 1 and name.isupper():
+        return " (a variable goes into env)"
+    close = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.8)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
 def fault_of(error: ErrorDetails, model: type[InitRequest] = InitRequest) -> str:
     """One line: where, and what is wrong; never a value."""
     path = error["loc"]
@@ -233,8 +241,7 @@ def fault_of(error: ErrorDetails, model: type[InitRequest] = InitRequest) -> str
         path = path[:-1]
     where = dotted(path)
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), model.model_fields, n=1)
-        return f"{where}: unknown field" + (f" (did you mean {close[0]}?)" if close else "")
+        return f"{where}: unknown field{_meant(path, model)}"
     if error["type"] in _EXPECTED:
         return f"{where}: {_EXPECTED[error['type']]}, not {kind(error['input'])}"
     if error["type"] in _LIMITS:

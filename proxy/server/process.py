@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
 
+    from proxy.settings import LimitSettings
+
 logger = logging.getLogger(__name__)
 
 # From <linux/prctl.h>
@@ -74,10 +76,12 @@ def make_room(wanted: int) -> Room:
     return room_in(_allow_descriptors(needed), wanted)
 
 
-def tell_of(room: Room, wanted: int) -> None:
-    """Log what is missing."""
+def tell_of(room: Room, limits: LimitSettings) -> None:
+    """Log what is missing; the default gives way without a warning."""
+    wanted, asked = limits.connections, "connections" in limits.model_fields_set
     if room.connections < wanted:
-        logger.warning(
+        logger.log(
+            logging.WARNING if asked else logging.INFO,
             "limits.connections is more than open files (ulimit -Hn) allow",
             extra={"wanted": wanted, "connections": room.connections},
         )

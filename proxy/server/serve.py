@@ -217,7 +217,7 @@ class Server:
         return code
 
     async def _listen(self) -> None:
-        process.tell_of(self._room, self._settings.limits.connections)
+        process.tell_of(self._room, self._settings.limits)
         extra = {"address": self._listener.bind(), "version": __version__, "pid": os.getpid()}
         await self._listener.serve(self._relay)
         logger.info("listening", extra=extra)

@@ -55,16 +55,26 @@ async def test_another_python_server_is_preloaded_and_was_not_tried_before(
 async def test_what_is_no_python_program_is_cold_and_says_so(
     serve: Serve, tmp_path: Path, profile: str
 ) -> None:
-    env = shutil.which("env")
-    assert env is not None
-    argv = [env, *unsaid(tmp_path)["upstream"]["command"]]
+    nice = shutil.which("nice")
+    assert nice is not None
+    argv = [nice, *unsaid(tmp_path)["upstream"]["command"]]
     proxy = await serve(unsaid(tmp_path, command=argv, profile=profile))
     await claimable(proxy)
     assert await proxy.init() == READY
     kind, why = await start_of(proxy)
     assert kind == "cold"
     assert why is not None
-    assert f"{env} is not a Python script" in why
+    assert f"{nice} is not a Python script" in why
+
+
+async def test_what_env_starts_is_seen_through(serve: Serve, tmp_path: Path) -> None:
+    argv = ["/usr/bin/env", "ASSIGNED=1", *unsaid(tmp_path)["upstream"]["command"]]
+    proxy = await serve(unsaid(tmp_path, command=argv))
+    await claimable(proxy)
+    assert await proxy.init({"env": {"ASSIGNED": "not the command's", "DELIVERED": "2"}}) == READY
+    assert await start_of(proxy) == ("warm", None)
+    env = (await proxy.get("/api/env"))[1]
+    assert (env["ASSIGNED"], env["DELIVERED"]) == ("1", "2")
 
 
 async def test_what_is_started_at_once_is_not_recorded(serve: Serve, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_interpreter_is_known_by_its_name_and_found_on_the_path(tmp_path: Path, 
     assert find_interpreter([str(python)], {}) == str(python)
     assert find_interpreter([f"bin/{name}"], {}, cwd=str(tmp_path)) == str(python)
     assert find_interpreter([name], {"PATH": "bin"}, cwd=str(tmp_path)) == str(python)
+    assert find_interpreter(["/usr/bin/env", "A=b", name, "C=d"], env) == str(python)
+    assert find_interpreter(["env", f"PATH={python.parent}", name], {}) == str(python)
 
 
 def test_link_of_a_virtual_environment_is_not_resolved(tmp_path: Path) -> None:

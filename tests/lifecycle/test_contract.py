@@ -148,6 +148,8 @@ def test_an_unknown_field_is_named_with_the_closest_known_one() -> None:
         == "session_api_key: unknown field (did you mean session_api_keys?)"
     )
     assert refused(zzz=1) == "zzz: unknown field"
+    assert refused(openai_api_key=1) == "openai_api_key: unknown field"
+    assert refused(OPENAI_API_KEY=1) == "OPENAI_API_KEY: unknown field (a variable goes into env)"
     assert refused(**{'a "b"\n': 1}) == '["a \\"b\\"\\n"]: unknown field'
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -173,3 +173,18 @@ async def test_every_thread_is_there_from_the_start(
     stderr_of(proxy).resume_reading()
     await proxy.logged(lambda line: "29-z" in line["message"])
     assert {task.name for task in tasks.iterdir()} <= before
+
+
+async def test_the_default_of_connections_gives_way_and_an_asked_for_number_is_missed(
+    serve: Serve, tmp_path: Path
+) -> None:
+    few = ["prlimit", "--nofile=2048:2048"]
+
+    async def level(settings: dict[str, Any]) -> str:
+        proxy = await serve(settings, prefix=few)
+        line = await proxy.logged(lambda line: "limits.connections" in line.get("message", ""))
+        return str(line["level"])
+
+    settings = echo_settings(tmp_path)
+    assert await level(settings) == "info"
+    assert await level(settings | {"limits": {"connections": 10_000}}) == "warning"

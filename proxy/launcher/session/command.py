@@ -64,6 +64,22 @@ def parse(argv: list[str], cwd: str | None, path: str | None) -> Command:
     return command
 
 
+def without_env(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """What `env NAME=VALUE … program …` starts, and the variables that it sets.
+
+    With options, or without a program, it stays what it is.
+    """
+    if os.path.basename(argv[0]) != "env":
+        return argv, {}
+    assigned: dict[str, str] = {}
+    for index, word in enumerate(argv[1:], 1):
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            return (argv, {}) if word.startswith("-") else (argv[index:], assigned)
+        assigned[name] = value
+    return argv, {}
+
+
 def _without_init(argv: list[str]) -> list[str]:
     if os.path.basename(argv[0]) not in INITS:
         return argv
@@ -94,7 +110,7 @@ def _shebang(argv: list[str], cwd: str | None, path: str | None) -> list[str]:
         found = _POLYGLOT.match(lines[1].strip())
         words = [os.fsdecode(found.group(1) or found.group(2))] if found else []
     elif len(words) == 2 and os.path.basename(words[0]) == "env":
-        words = [words[1]]
+        words = words[1][2:].split() if words[1].startswith("-S") else [words[1]]
     if not words or not _PYTHON.match(os.path.basename(words[0])):
         raise Unsuitable("%s is not a Python script" % program)
     return [*words, program, *argv[1:]]

@@ -14,6 +14,7 @@ import re
 import signal
 
 from ..errors import LaunchError
+from .command import without_env
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ class FileSpec:
 class Base:
     """What is known before an init: which command, in which directories and environment."""
 
-    __slots__ = ("argv", "base_env", "base_unset", "cwd", "run_dir")
+    __slots__ = ("argv", "assigned", "base_env", "base_unset", "cwd", "run_dir")
 
     def __init__(self, message: Mapping[str, Any]) -> None:
-        self.argv = _strings(message, "argv")
-        if not self.argv or not self.argv[0]:
+        argv = _strings(message, "argv")
+        if not argv or not argv[0]:
             raise LaunchError("argv must name a program")
+        # The command's own variables: no environment that it is given has a say in them.
+        self.argv, self.assigned = without_env(argv)
         self.cwd = _optional_text(message, "cwd")
-        self.base_env = _environment(message, "base_env")
+        self.base_env = dict(_environment(message, "base_env"), **self.assigned)
         self.base_unset = _strings(message, "base_unset", [])
         self.run_dir = _optional_text(message, "run_dir")
 
@@ -59,8 +62,10 @@ class Spec(Base):
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         super().__init__(message)
-        self.env = _environment(message, "env")
         self.unset = _strings(message, "unset", [])
+        given, own = _environment(message, "env"), self.assigned
+        self.env = {name: value for name, value in given.items() if name not in own}
+        self.env.update({name: value for name, value in own.items() if self.removes(name)})
         self.files = _files(message)
 
     def environment(self, inherited: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

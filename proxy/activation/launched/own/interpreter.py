@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy.activation.launched.messages import without
+from proxy.launcher.session.command import without_env
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,9 +40,12 @@ def find_interpreter(
 ) -> str | None:
     """The interpreter of `command`, run in `env` and `cwd`; None when it is no Python program.
 
-    Understands an interpreter by its name and a script by its first line (`#!/path/python`,
-    `#!/usr/bin/env python3`, and the two-line form that installers use for long paths).
+    Understands an interpreter by its name, what `env` starts, and a script by its first line
+    (`#!/path/python`, `#!/usr/bin/env python3`, and the two-line form that installers use for long
+    paths).
     """
+    command, assigned = without_env(list(command))
+    env = {**env, **assigned}
     program = _resolve(command[0], env, cwd)
     if program is None or _is_python(program):
         return program
