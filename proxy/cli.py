@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import re
 import sys
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 COMMANDS: Final = (
-    *("serve", "demo", "init", "status", "check", "schema", "openapi", "record"),
+    *("serve", "demo", "try", "init", "status", "check", "schema", "openapi", "record"),
     "install-launcher",
 )
 
@@ -75,6 +76,12 @@ def _read(arguments: list[str]) -> argparse.Namespace:
     return args
 
 
+def command(name: str) -> Command:
+    """The module of one of `COMMANDS`."""
+    plain = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+    return cast("Command", importlib.import_module(f"proxy.commands.{plain}"))
+
+
 def _meant(unknown: str, parser: argparse.ArgumentParser) -> str:
     """What an argument that the parser does not know was probably meant to be."""
     text = parser.format_help()
@@ -106,8 +113,7 @@ def _parser(
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in asked if asked and asked[0] in COMMANDS else COMMANDS:
-        module = importlib.import_module(f"proxy.commands.{name.replace('-', '_')}")
-        cast("Command", module).add_parser(subparsers)
+        command(name).add_parser(subparsers)
     return parser, subparsers
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import textwrap
 from typing import TYPE_CHECKING, Final
 
 from docs.generate.markdown import GENERATED, table
-from proxy.cli import COMMANDS
+from proxy.cli import COMMANDS, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,7 @@ def page() -> str:
     parser = argparse.ArgumentParser(prog="deferred-init-proxy")
     commands = parser.add_subparsers()
     for name in COMMANDS:
-        importlib.import_module(f"proxy.commands.{name.replace('-', '_')}").add_parser(commands)
+        command(name).add_parser(commands)
     parts = [GENERATED, _HEAD]
     for name in COMMANDS:
         parts += _command(name, commands.choices[name])
