@@ -44,6 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(left)]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Whoever has no tests left takes others': the last ones are long."""
+    if config.option.numprocesses and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """For `-n logical` and `-n auto`: two more than processors, since most tests wait."""
     return (os.cpu_count() or 1) + 2
