@@ -6,6 +6,8 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.harness import ECHO, echo_settings
 from tests.running import READY, exit_upstream
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import ProxyProcess, Serve
+
+pytestmark = pytest.mark.slow
 
 
 def slow_to_warm(tmp_path: Path, **upstream: Any) -> dict[str, Any]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("boot", "why"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.activation.agentcontainer import container
 from tests.activation.apart import elsewhere, killed
 from tests.activation.native.waiting import (
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness import Serve
+
+pytestmark = pytest.mark.slow
 
 
 def apart(directory: Path, **upstream: Any) -> dict[str, Any]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.harness import Serve
 
+pytestmark = pytest.mark.slow
+
 
 async def test_the_server_that_was_dormant_serves_and_asks_for_the_key(
     serve: Serve, tmp_path: Path

@@ -12,6 +12,8 @@ import pytest
 from tests.launcher.launching import encoded, until
 from tests.launcher.warming import Warm, base, view, write
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
     import json, os, sys, lib
     print("begun", flush=True)

@@ -14,6 +14,8 @@ import pytest
 from tests.launcher.launching import alive, until
 from tests.launcher.warming import Warm, base, write
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = "import os, time; print(os.environ['KEY'], os.getpid(), flush=True); time.sleep(600)"
 
 
