@@ -26,39 +26,6 @@ def can_fork(env: Mapping[str, str]) -> bool:
     return not any(name.startswith(_READ_EARLY) for name in env)
 
 
-class Zygote:
-    """One of a process that runs tests; ends with it."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with asked:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.zygote", str(asked.fileno())],
-                pass_fds=[asked.fileno()], cwd=_ROOT, env=environment,
-            )  # fmt: skip
-        atexit.register(self._end)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def fork(self, request: Mapping[str, object], descriptors: Sequence[int]) -> int:
-        """The new process's pid."""
-        socket.send_fds(self._asking, [json.dumps(request).encode()], descriptors)
-        return int(self._asking.recv(64))
-
-    def _end(self) -> None:
-        self._asking.close()
-        self._process.wait()
-
-
-_zygotes: list[Zygote] = []  # one, once it was needed
-
-
-def zygote_pid() -> int | None:
-    return _zygotes[0].pid if _zygotes else None
-
-
 class Forked:
     """`python -m proxy ARGUMENTS`, forked; its standard error is a pipe."""
 
@@ -100,20 +67,52 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-async def forked(arguments: Sequence[str], env: Mapping[str, str], *, limit: int) -> Forked:
-    """Raises what `Zygote` does. `limit` is that of a line of standard error."""
-    if not _zygotes:
-        _zygotes.append(Zygote(env))
-    request = {"arguments": arguments, "env": env, "directory": str(_ROOT)}
-    ours, theirs = os.pipe()
-    report, told = os.pipe()
-    try:
-        pid = _zygotes[0].fork(request, [0, 1, theirs, told])
-    finally:
-        os.close(theirs)
-        os.close(told)
-    stderr = asyncio.StreamReader(limit=limit)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(ours, "rb", buffering=0)
-    )
-    return Forked(pid, stderr, transport, report)
+class Zygote:
+    """Of a process that runs tests: begun when it is first needed, ends with that process."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asking: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def start(
+        self, arguments: Sequence[str], env: Mapping[str, str], *, limit: int
+    ) -> Forked:
+        """`limit` is that of a line of standard error, in bytes."""
+        request = {"arguments": arguments, "env": env, "directory": str(_ROOT)}
+        ours, theirs = os.pipe()
+        report, told = os.pipe()
+        try:
+            pid = self._fork(request, [0, 1, theirs, told])
+        finally:
+            os.close(theirs)
+            os.close(told)
+        stderr = asyncio.StreamReader(limit=limit)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(ours, "rb", buffering=0)
+        )
+        return Forked(pid, stderr, transport, report)
+
+    def _fork(self, request: Mapping[str, object], descriptors: Sequence[int]) -> int:
+        asking = self._asking or self._begin()
+        socket.send_fds(asking, [json.dumps(request).encode()], descriptors)
+        return int(asking.recv(64))
+
+    def _begin(self) -> socket.socket:
+        self._asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with asked:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.zygote", str(asked.fileno())],
+                pass_fds=[asked.fileno()], cwd=_ROOT, env=self._environment,
+            )  # fmt: skip
+        atexit.register(self._end, self._asking, self._process)
+        return self._asking
+
+    @staticmethod
+    def _end(asking: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        asking.close()
+        process.wait()

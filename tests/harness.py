@@ -15,7 +15,7 @@ import aiohttp
 import yaml
 from yarl import URL
 
-from tests.forked import Forked, can_fork, forked
+from tests.forked import Forked, Zygote, can_fork
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,6 +46,9 @@ def clean_environment(**extra: str) -> dict[str, str]:
     # Each of the many proxies would compile every module again where no bytecode is kept.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return kept | {"PYTHONPYCACHEPREFIX": os.environ[_BYTECODE_NAME]} | extra
+
+
+ZYGOTE = Zygote(clean_environment())
 
 
 class ProxyProcess:
@@ -91,7 +94,7 @@ class ProxyProcess:
     async def start(self) -> Self:
         arguments = ["serve", "--config", str(self.config)]
         if self._forked:
-            self._process = await forked(arguments, self._env, limit=_LINE)
+            self._process = await ZYGOTE.start(arguments, self._env, limit=_LINE)
         else:
             self._process = await asyncio.create_subprocess_exec(
                 *self._prefix, sys.executable, "-m", "proxy", *arguments,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.demo.tour.processes import descendants
 from proxy.launcher.kernel.prctl import PR_SET_CHILD_SUBREAPER, prctl
-from tests.forked import zygote_pid
+from tests.harness import ZYGOTE
 from tests.launcher.launching import alive
 
 if TYPE_CHECKING:
@@ -50,9 +50,8 @@ def kin(roots: Collection[int], launcher: int | None) -> list[Relative]:
     `launcher` is its pid where the test has started it, else it is found.
     """
     found: list[Relative] = []
-    zygote = zygote_pid()
     for process in sorted(descendants(os.getpid())[1:], key=attrgetter("started")):
-        if process.pid == zygote:
+        if process.pid == ZYGOTE.pid:
             continue
         seen = _look(process.pid)
         if seen is None:
