@@ -1,4 +1,4 @@
-"""Asks this process's zygote (see `zygote`) for proxies, which look like `asyncio`'s processes."""
+"""Asks this process's zygote (see `zygote`) for others, which look like `asyncio`'s processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def can_fork(env: Mapping[str, str]) -> bool:
 
 
 class Forked:
-    """`python -m proxy ARGUMENTS`, forked; its standard error is a pipe."""
+    """A program that was forked; its standard error is a pipe."""
 
     def __init__(
         self,
@@ -80,10 +80,20 @@ class Zygote:
         return self._process.pid if self._process is not None else None
 
     async def start(
-        self, arguments: Sequence[str], env: Mapping[str, str], *, limit: int
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        program: str = "proxy.cli",
+        limit: int = 2**16,
     ) -> Forked:
         """`limit` is that of a line of standard error, in bytes."""
-        request = {"arguments": arguments, "env": env, "directory": str(_ROOT)}
+        request = {
+            "program": program,
+            "arguments": arguments,
+            "env": env,
+            "directory": str(_ROOT),
+        }
         ours, theirs = os.pipe()
         report, told = os.pipe()
         try:

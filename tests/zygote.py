@@ -8,8 +8,8 @@ makes: the command line and the first environment in /proc, memory, what is read
 
     python -m tests.zygote FD     on a Unix socket of kind SEQPACKET; until that is closed
 
-A request is JSON beside descriptors: 0, 1 and 2, and one to write the exit code to, as `subprocess`
-has it (negative for a signal). The answer is the pid.
+A request is JSON (`program` is a module with a `main`) beside descriptors: 0, 1 and 2, and one to
+write the exit code to, as `subprocess` has it (negative for a signal). The answer is the pid.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-# What `serve` imports, at its start or when it needs it.
+# What `serve` imports, at its start or when it needs it, and the sample agent.
 _MODULES: Final = (
     *("proxy.cli", "proxy.commands.serve", "proxy.server.serve", "proxy.settings"),
-    *("proxy.control.metrics", "proxy.control.openapi", "yaml"),
+    *("proxy.control.metrics", "proxy.control.openapi", "yaml", "proxy.demo.agent"),
 )
 _LARGEST: Final = 2**20  # bytes of a request
 _STREAMS: Final = 3
@@ -40,17 +40,15 @@ def main() -> int:
     gc.collect()
     gc.freeze()  # else every collection in a fork copies all of it
     with socket.socket(fileno=int(sys.argv[1])) as asked:
-        arguments = _fork_on_request(asked)
-    if arguments is None:
+        request = _fork_on_request(asked)
+    if request is None:
         return 0
-    sys.argv[1:] = arguments
-    from proxy.cli import main as run  # noqa: PLC0415  imported long since
-
-    return run()
+    sys.argv[1:] = request["arguments"]
+    return int(sys.modules[request["program"]].main())
 
 
-def _fork_on_request(asked: socket.socket) -> list[str] | None:
-    """The proxy's arguments, in a fork; here, None once there is nobody to ask."""
+def _fork_on_request(asked: socket.socket) -> dict[str, Any] | None:
+    """What was asked, in a fork; here, None once there is nobody to ask."""
     forks: dict[int, tuple[int, int]] = {}  # by the descriptor of each: its pid, and whom to tell
     events = select.poll()
     events.register(asked, select.POLLIN)
@@ -66,7 +64,9 @@ def _fork_on_request(asked: socket.socket) -> list[str] | None:
             pid = os.fork()
             if pid == 0:
                 asked.detach()
-                return _settle(json.loads(message), given)
+                request: dict[str, Any] = json.loads(message)
+                _settle(request, given)
+                return request
             held = os.pidfd_open(pid)
             events.register(held, select.POLLIN)
             forks[held] = (pid, given.pop())
@@ -83,7 +83,7 @@ def _tell(held: int, pid: int, report: int) -> None:
     os.close(held)
 
 
-def _settle(request: dict[str, Any], given: list[int]) -> list[str]:
+def _settle(request: dict[str, Any], given: list[int]) -> None:
     """Take what was given, and leave what exec would close."""
     for number, stream in enumerate(given[:_STREAMS]):
         os.dup2(stream, number)
@@ -91,8 +91,6 @@ def _settle(request: dict[str, Any], given: list[int]) -> list[str]:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["directory"])
-    arguments: list[str] = request["arguments"]
-    return arguments
 
 
 if __name__ == "__main__":

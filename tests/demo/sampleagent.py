@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.harness import ROOT, clean_environment
+from tests.harness import ZYGOTE, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.forked import Forked
 
 KEY = "first-session-key"
 OTHER = "second-session-key"
@@ -25,7 +26,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 class Agent:
     """A sample agent server as a process, and a client of it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession) -> None:
+    def __init__(self, process: Forked, session: aiohttp.ClientSession) -> None:
         self.process = process
         self.session = session
         self.log = ""
@@ -60,7 +61,6 @@ class Agent:
         if self.process.returncode is None:
             self.process.send_signal(number)
         async with asyncio.timeout(60):
-            assert self.process.stderr is not None
             self.log += (await self.process.stderr.read()).decode()
             return await self.process.wait()
 
@@ -71,11 +71,9 @@ async def agent(directory: Path, **env: str) -> AsyncIterator[Agent]:
     keys = {"OH_SESSION_API_KEYS_0": KEY, "OH_SESSION_API_KEYS_1": OTHER}
     given = {name: value for name, value in (keys | env).items() if value}
     path = directory / "agent.sock"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy.demo.agent", "--unix", str(path),
-        cwd=ROOT, env=clean_environment(**given), stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
+    process = await ZYGOTE.start(
+        ["--unix", str(path)], clean_environment(**given), program="proxy.demo.agent"
+    )
     connector = aiohttp.UnixConnector(path=str(path))
     async with aiohttp.ClientSession("http://agent", connector=connector) as session:
         server = Agent(process, session)
