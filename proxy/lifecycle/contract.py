@@ -128,8 +128,8 @@ class InitRequest(BaseModel):
         Secrets are in the clear: for the plan only.
         """
         given: dict[str, Any] = {
-            name: _plain(value)
-            for name in type(self).model_fields
+            info.alias or name: _plain(value)
+            for name, info in type(self).model_fields.items()
             if name != "env" and (value := getattr(self, name)) is not None
         }
         if not given.get("session_api_keys", True):
@@ -144,11 +144,11 @@ class InitRequest(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Names of the given fields and of the variables, never a value."""
-        for name in type(self).model_fields:
+        for name, info in type(self).model_fields.items():
             if name == "env" and self.env is not None:
                 yield "env", sorted(self.env)
             elif getattr(self, name) is not None:
-                yield None, name
+                yield None, info.alias or name
 
 
 def _plain(value: Any) -> Any:
@@ -174,7 +174,10 @@ _OWN_TYPES: Final[dict[FieldType, Any]] = {
 
 @functools.cache
 def _with_own(own: frozenset[tuple[str, FieldType]]) -> type[InitRequest]:
-    fields: dict[str, Any] = {name: (_OWN_TYPES[kind], None) for name, kind in own}
+    # Known by aliases: nobody's field shall stand in the place of a method.
+    fields: dict[str, Any] = {
+        f"own_{name}": (_OWN_TYPES[kind], Field(default=None, alias=name)) for name, kind in own
+    }
     return create_model("InitRequest", __base__=InitRequest, **fields) if own else InitRequest
 
 
@@ -230,7 +233,8 @@ def _meant(path: tuple[int | str, ...], model: type[InitRequest]) -> str:
     name = str(path[-1])
     if len(path) == 1 and name.isupper():
         return " (a variable goes into env)"
-    close = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.8)
+    known = [info.alias or field for field, info in model.model_fields.items()]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

@@ -54,6 +54,17 @@ def test_fields_of_ones_own_are_delivered_by_their_types() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["delivered", "environment", "json", "copy", "model_dump", "own_x"]
+)
+def test_a_field_of_ones_own_may_have_any_name(name: str) -> None:
+    mapping = {"fields": {name: {"type": "string", "env": "V"}}}
+    assert plan({name: "value"}, mapping).env == {"V": "value"}
+    assert refused({name: 1}, mapping) == f"{name}: must be a string, not a number"
+    fault = refused({f"own_{name}": "value"}, mapping)
+    assert fault.startswith(f"own_{name}: unknown field")
+
+
+@pytest.mark.parametrize(
     ("fields", "fault"),
     [
         ({"model": 1}, "model: must be a string, not a number"),
