@@ -41,19 +41,30 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """A text that may have places."""
+    """A text that may have places; for other fields than `fields`, if given, it has none."""
 
     text: str = field(repr=False)
+    fields: frozenset[str] | None = None
 
     @property
     def places(self) -> Iterator[Place]:
         for found in _PLACE.finditer(self.text):
-            if found["doubled"] is None:
+            if found["doubled"] is None and self._meant(found):
                 yield _place(found)
 
     def fill(self, value: Callable[[Place], str]) -> str:
         """The text, each place as `value` has it."""
-        return _PLACE.sub(lambda found: found["doubled"] or value(_place(found)), self.text)
+
+        def filled(found: re.Match[str]) -> str:
+            if not self._meant(found):
+                return found[0]
+            return found["doubled"] or value(_place(found))
+
+        return _PLACE.sub(filled, self.text)
+
+    def _meant(self, found: re.Match[str]) -> bool:
+        name = found["name"] or found["_name"]
+        return self.fields is None or name in self.fields or name.startswith("env.")
 
     def __str__(self) -> str:
         return self.text

@@ -244,13 +244,16 @@ class UpstreamSettings(Model):
 
     @property
     def argv(self) -> tuple[Template, ...]:
-        """The command, with what values fill."""
-        return tuple(map(Template, self.command))
+        """The command, with what values fill; braces of a shell or a program stay its own."""
+        fields = frozenset(self.fields_and_files.fields)
+        return tuple(Template(argument, fields) for argument in self.command)
 
     @property
     def directory(self) -> Template | None:
         """`cwd`, with what values fill."""
-        return Template(self.cwd) if self.cwd is not None else None
+        if self.cwd is None:
+            return None
+        return Template(self.cwd, frozenset(self.fields_and_files.fields))
 
     @property
     def templates(self) -> Iterator[tuple[tuple[str | int, ...], Template]]:

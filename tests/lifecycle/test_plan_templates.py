@@ -161,6 +161,13 @@ def test_places_are_filled_wherever_templates_stand(template: str, filled: str) 
     assert json.loads(tree.content) == {"a": {"b": 1, "c": filled}}
 
 
+def test_braces_in_a_command_that_name_no_field_are_the_commands_own() -> None:
+    text = "awk '{print}' {{print}} {print[0]} {print:-x}"
+    mapping: dict[str, Any] = {"fields": {"web_url": {}}}
+    made = plan({"web_url": "u"}, mapping, command=("sh", f"{text} {{web_url}} {{{{web_url}}}}"))
+    assert made.argv[1] == f"{text} u {{web_url}}"
+
+
 def test_what_a_place_needs_and_does_not_get_is_named() -> None:
     mapping: dict[str, Any] = {"fields": {"session_api_keys": {}, "telemetry": {}}}
     server = {"command": ("server", "{session_api_keys[0]}")}

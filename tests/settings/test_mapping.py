@@ -244,7 +244,9 @@ def test_without_deferred_init_nothing_can_be_needed(
 
 def test_what_stands_in_braces_in_a_command_is_a_field_or_doubled(tmp_path: Path) -> None:
     file = tmp_path / "proxy.yaml"
-    file.write_text("upstream: {command: [server, '{sesion_api_keys}', '{{text}}', '${x}', '{X}']}")
+    file.write_text(
+        "upstream: {command: [server, '{sesion_api_keys}', '{{text}}', '${x}', '{print}', '{X}']}"
+    )
     with pytest.raises(SettingsError) as caught:
         load_settings(file, {})
     (fault,) = caught.value.faults

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.settings.mapping import INIT_FIELDS, KINDS
 from proxy.settings.reading.faults import Fault, did_you_mean
+from proxy.settings.template import Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,13 @@ def check_needs(settings: Settings) -> Iterator[Fault]:
                 yield Fault(
                     path, fault.problem, fault.hint, about=(path, ("deferred_init",), *about)
                 )
+    for index, argument in enumerate(upstream.command):
+        for place in Template(argument).places:
+            meant = did_you_mean(place.name, mapping.fields)
+            if place.variable is None and place.name not in mapping.fields and meant:
+                path = ("upstream", "command", index)
+                problem = f"has a place for {place.name}, which is no mapped field"
+                yield Fault(path, problem, meant, about=(path, *about))
     for name, field in mapping.fields.items():
         if field.required and not settings.deferred_init:
             where = ("upstream", "mapping", "fields", name, "required")
