@@ -203,12 +203,15 @@ def _fields(source: object) -> tuple[str, ...] | None:
     delimiter = source.env_nested_delimiter  # type: ignore[attr-defined]
     patterns = [_literal(prefix) + "*"] if prefix else []
     for name, field in settings.model_fields.items():
-        names = [name, *_aliases(field.validation_alias), *_aliases(field.alias)]
-        for each in names:
-            for full in {each, prefix + each}:
-                patterns.append(_literal(full))
-                if delimiter:
-                    patterns.append(_literal(full + delimiter) + "*")
+        # The prefix is left out with aliases, unless it is said to be for these alone.
+        aliases = {*_aliases(field.validation_alias), *_aliases(field.alias)}
+        bare = (
+            aliases if getattr(source, "env_prefix_target", "all") != "alias" else {name, *aliases}
+        )
+        for full in {prefix + each for each in {name, *aliases}} | bare:
+            patterns.append(_literal(full))
+            if delimiter:
+                patterns.append(_literal(full + delimiter) + "*")
     return tuple(pattern.lower() for pattern in patterns)
 
 

@@ -17,14 +17,21 @@ if TYPE_CHECKING:
 class Users:
     def __init__(self) -> None:
         self._users: dict[str, set[str]] = {}
-        for name, module in list(sys.modules.items()):
+        finished: set[str] = set()
+        for name, module in list(sys.modules.items()):  # in the order in which they were finished
+            finished.add(name)
+            self._add(name.rpartition(".")[0], name)
             try:
                 values = list(object.__getattribute__(module, "__dict__").values())
             except AttributeError:
                 continue  # something else in the place of a module
-            homes = {_home(value, name) for value in values} | {name.rpartition(".")[0]}
-            for used in homes - {None, "", name}:
-                self._users.setdefault(str(used), set()).add(name)
+            # What was not there by then has been put into the module by somebody else.
+            for used in {_home(value, name) for value in values} & finished:
+                self._add(used, name)
+
+    def _add(self, used: str, user: str) -> None:
+        if used not in ("", user):
+            self._users.setdefault(used, set()).add(user)
 
     def of(self, modules: Iterable[str]) -> set[str]:
         """These, who uses them, who uses those, and so on."""
@@ -38,15 +45,15 @@ class Users:
         return found
 
 
-def _home(value: object, where: str) -> str | None:
+def _home(value: object, where: str) -> str:
     """The module that a value in the namespace `where` is, or comes from.
 
     Every package has the modules in it, whether it uses them or not.
     """
     if type(value) is ModuleType:
-        return None if value.__name__.rpartition(".")[0] == where else value.__name__
+        return "" if value.__name__.rpartition(".")[0] == where else value.__name__
     try:
         home = object.__getattribute__(value, "__module__")
     except Exception:  # noqa: BLE001  it has none, or a class of its own kind
-        return None
-    return home if isinstance(home, str) else None
+        return ""
+    return home if isinstance(home, str) else ""

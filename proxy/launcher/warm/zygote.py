@@ -57,6 +57,7 @@ class Zygote:
         self._on_change = on_change
         self._channel: Channel | None = None
         self._timer: object = None  # until it is warm
+        self._limit = 0.0
         self._next: object = None  # until the next child is made
         self._child: Waiting | None = None
         self._births = 0
@@ -84,9 +85,10 @@ class Zygote:
         timeout: float,
         **extra: Any,
     ) -> None:
-        """Begin to preload; at most `timeout` seconds. Raises `LaunchError`.
+        """Begin to preload; at most `timeout` seconds (in a trial, for each module of it).
 
-        `extra` goes to the fork server: `identity` of a plan, or `trial` (see there).
+        `extra` goes to the fork server: `identity` of a plan, or `trial` (see there). Raises
+        `LaunchError`.
         """
         self._base, self._command, self._modules, self._extra = base, command, modules, extra
         self._environment = base_environment(base)
@@ -98,7 +100,12 @@ class Zygote:
             if self._channel is not None:
                 self._channel.close()
             raise LaunchError("cannot start the fork server: %s" % cause(error)) from None
-        self._timer = self._loop.later(timeout, lambda: self._too_slow(timeout))
+        self._limit = timeout
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._loop.cancel(self._timer)
+        self._timer = self._loop.later(self._limit, lambda: self._too_slow(self._limit))
 
     def _spawn(self, base: Base, command: Command) -> None:
         ends = list(self._output.open())
@@ -223,6 +230,8 @@ class Zygote:
             self._configure()
         elif event == "importing":
             self.module = str(message.get("module"))
+            if "trial" in self._extra:  # whoever hangs is to be found, not who happens to be last
+                self._set_timer()
             self._on_progress(int(_number(message.get("done"))), len(self._modules))
         elif event == "report":
             self.report = message
