@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from proxy.activation.owninit import SILENT
-from proxy.activation.starter import Exit, Found, Started
+from proxy.activation.starter import Exit, Found, Outlook, Started
 
 if TYPE_CHECKING:
     from proxy.activation.owninit import OwnInit
@@ -30,6 +30,7 @@ class ForwardStarter:
         self.found: Found | None = None
         self.unready: str | None = None
         self.waits = False
+        self.outlook = Outlook("native", None)
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 

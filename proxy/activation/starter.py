@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import asyncio
 
     from proxy.lifecycle.plan import Plan
 
-StartKind = Literal["cold", "warm", "native"]
+StartKind = Literal["cold", "partial", "warm", "native"]
+
+
+class Outlook(NamedTuple):
+    """Of a start: its kind, and what it could not be better for."""
+
+    kind: StartKind
+    why: str | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Exit:
 class Started:
     """A running upstream. `why` says what it could not be better for; None when it could not.
 
-    `kind` is how it had waited: not at all, with its modules imported, or in a mode of its own.
+    `kind` is how it had waited: not at all, with its modules imported (partial: so few of them that
+    it took more than a third of a cold start), or in a mode of its own.
     `pid` is 0 where the upstream is known by its address alone.
     """
 
@@ -56,6 +64,7 @@ class Starter(Protocol):
     `warmed` is done when it is as warm as it will be; its result says why it stays cold, or None.
     `found` is an upstream that runs already, known after `open`.
     `unready` says what an init would have to wait for, though the warming is over, or None.
+    `outlook` tells how a start would come about at this moment.
     `waits`: there is an upstream that may be asked before an init for what it leaves open.
     """
 
@@ -69,6 +78,9 @@ class Starter(Protocol):
 
     @property
     def waits(self) -> bool: ...
+
+    @property
+    def outlook(self) -> Outlook: ...
 
     async def open(self) -> None:
         """Get ready to start (and begin to warm). Raises `ActivationError`."""

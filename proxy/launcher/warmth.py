@@ -76,7 +76,7 @@ class Warmth:
         if preload.auto:
             self._record()
         elif preload.plan is None:
-            self._warm(preload.modules)
+            self._warm(preload.modules, {})
 
     def hasten(self) -> None:
         """Somebody waits: a recording takes longer than a cold start, so it is given up."""
@@ -155,12 +155,13 @@ class Warmth:
             if not self._preload.auto:
                 self._servers.cold(str(error))
             return not self._preload.auto
-        self._warm(plan.modules, identity=plan.identity)
+        self._warm(plan.modules, plan.worth(), identity=plan.identity)
         return True
 
-    def _warm(self, modules: list[str], **plan: Any) -> None:
+    def _warm(self, modules: list[str], worth: dict[str, Any], **plan: Any) -> None:
         assert self._preload is not None
         assert self._command is not None
+        self._servers.worth = worth
         self._servers.begin(self._message, self._command, modules, self._preload, **plan)
 
     def _record_instead(self) -> bool:
@@ -215,7 +216,7 @@ class Warmth:
                 planfile.save(plan, self._preload.plan)
             except LaunchError as error:
                 self._send({"event": "recording", "text": str(error)})
-        self._warm(plan.modules, identity=plan.identity)
+        self._warm(plan.modules, plan.worth(), identity=plan.identity)
 
     def _recorded_only(self, plan: Plan | None, why: str) -> None:
         self._recording = None

@@ -263,14 +263,17 @@ class InitStatus(BaseModel):
 
 
 class Start(BaseModel):
-    """How the running upstream was started; `why` says what made it cold."""
+    """How an upstream was started, or would be; `why` says what it could not be better for.
+
+    `kind` is native, warm, partial (warm, and still more than a third of a cold start) or cold.
+    """
 
     kind: str
     why: str | None = None
 
 
 class Preload(BaseModel):
-    """How many modules the fork server has imported, of how many."""
+    """How many modules the fork server has imported, of how many that the upstream loads."""
 
     imported: int = 0
     modules: int = 0
@@ -279,6 +282,7 @@ class Preload(BaseModel):
 class InitDetails(InitStatus):
     """`GET /api/init?details=true`. Times are seconds, `since` and `next_try` since the epoch.
 
+    `start` is that of the running upstream, `next` that of the next one, as things stand.
     `next_try`: when an upstream that has died is started again.
     """
 
@@ -287,6 +291,7 @@ class InitDetails(InitStatus):
     since: float
     timings: dict[str, float] = Field(default_factory=dict)
     start: Start | None = None
+    next: Start | None = None
     pid: int | None = None
     restarts: int = 0
     next_try: float | None = None

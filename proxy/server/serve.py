@@ -287,10 +287,10 @@ class Server:
         return {name: details[name] for name in ("attempt", "restarts", "timings") if details[name]}
 
     def _details(self) -> dict[str, Any]:
-        imported, modules = self._warming.preloaded
         return {
             "since": self._lifecycle.since,
-            "preload": {"imported": imported, "modules": modules},
+            "preload": self._warming.preloaded._asdict(),
+            "next": self._starter.outlook._asdict(),
             **self._activator.progress.details(),
         }
 

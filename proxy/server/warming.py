@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.lifecycle.state import Event, State
 
@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class Preloaded(NamedTuple):
+    """How many modules were imported, of how many that the upstream loads."""
+
+    imported: int
+    modules: int
+
+
 class Warming:
-    """`preloaded` is how many modules were imported, of how many."""
+    """What is preloaded while it is, and the state meanwhile."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._starter: Starter | None = None
-        self.preloaded: tuple[int, int] = (0, 0)
+        self.preloaded = Preloaded(0, 0)
 
     def follow(self, starter: Starter) -> None:
         """Before an init may wait for it as well: the state must have changed by then."""
@@ -31,7 +38,7 @@ class Warming:
         self._lifecycle.subscribe(self._changed)
 
     def progressed(self, imported: int, modules: int) -> None:
-        self.preloaded = (imported, modules)
+        self.preloaded = Preloaded(imported, modules)
         logger.info("warming", extra={"imported": imported, "modules": modules})
         starter, dormant = self._starter, self._lifecycle.state is State.DORMANT
         if dormant and starter is not None and not starter.warmed.done():

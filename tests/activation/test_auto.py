@@ -35,6 +35,8 @@ def recorded(proxy: ProxyProcess) -> bool:
 async def test_a_server_with_a_dormant_mode_waits_in_it(serve: Serve, tmp_path: Path) -> None:
     proxy = await serve(unsaid(tmp_path, command=command(tmp_path)))
     await claimable(proxy)
+    details = (await proxy.get("/api/init?details=true"))[1]
+    assert details["next"] == {"kind": "native", "why": None}
     assert await proxy.init(BODY) == READY
     assert await start_of(proxy) == ("native", None)
     assert not recorded(proxy)
@@ -46,9 +48,43 @@ async def test_another_python_server_is_preloaded_and_was_not_tried_before(
     proxy = await serve(unsaid(tmp_path))
     await claimable(proxy)
     assert recorded(proxy)
+    details = (await proxy.get("/api/init?details=true"))[1]
+    assert details["start"] is None
+    assert details["next"] == {"kind": "warm", "why": None}
+    assert 0 < details["preload"]["imported"] <= details["preload"]["modules"]
+    (line,) = [line for line in proxy.log if line["message"] == "fork server is warm"]
+    assert line["modules"] == details["preload"]["imported"]
+    assert line["loaded"] == details["preload"]["modules"]
+    assert 0 < line["recorded"]["warm"] < line["recorded"]["cold"]
     assert not any("dormant mode" in line.get("reason", "") for line in proxy.log)
     assert await proxy.init() == READY
     assert await start_of(proxy) == ("warm", None)
+
+
+async def test_a_warm_start_that_is_hardly_faster_is_not_called_warm(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Most of the start is a module that reads what is delivered, and is not preloaded."""
+    (tmp_path / "slow.py").write_text(
+        "import os, time\nKEY = os.environ.get('OH_SECRET_KEY')\n"
+        "begun = time.process_time()\nwhile time.process_time() < begun + 1: pass\n"
+    )
+    settings = unsaid(tmp_path)
+    python, server, *arguments = settings["upstream"]["command"]
+    (tmp_path / "main.py").write_text(
+        f"import runpy, slow\nrunpy.run_path({server!r}, run_name='__main__')\n"
+    )
+    settings["upstream"]["command"] = [python, str(tmp_path / "main.py"), *arguments]
+    proxy = await serve(settings)
+    await claimable(proxy)
+    details = (await proxy.get("/api/init?details=true"))[1]
+    assert details["next"]["kind"] == "partial"
+    assert "not preloaded is slow reads OH_SECRET_KEY" in details["next"]["why"]
+    assert [line["level"] for line in proxy.log if "will take long" in line["message"]] == [
+        "warning"
+    ]
+    assert await proxy.init() == READY
+    assert (await start_of(proxy))[0] == "partial"
 
 
 @pytest.mark.parametrize("profile", ["openhands", "none"])

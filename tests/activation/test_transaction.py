@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.activation.starter import Exit, Started
+from proxy.activation.starter import Exit, Outlook, Started
 from proxy.activation.transaction import Activator
 from proxy.errors import ActivationError, ActivationTimeoutError
 from proxy.lifecycle.state import Event, Lifecycle, State
@@ -39,6 +39,7 @@ class Upstreams:
         self.found: Found | None = None
         self.unready: str | None = None
         self.waits = False
+        self.outlook = Outlook("cold", None)
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
         self.warmed.set_result(None)

@@ -364,5 +364,6 @@ def test_the_details_extend_the_plain_status() -> None:
         "pid",
         "restarts",
         "next_try",
+        "next",
         "preload",
     } == (set(details.model_dump()))

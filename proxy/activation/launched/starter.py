@@ -18,7 +18,7 @@ from proxy.activation.launched.preloading import preload_message
 from proxy.activation.launched.runs import Runs
 from proxy.activation.launched.session import Session
 from proxy.activation.readiness.vacancy import ensure_vacant, vacate
-from proxy.activation.starter import Exit, Found, Started
+from proxy.activation.starter import Exit, Found, Outlook, Started
 from proxy.activation.tasks import cancel
 from proxy.errors import LauncherError
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_WORTH_IT: Final = 1 / 3  # of a cold start's time that a warm one may take,
+_QUICK: Final = 0.5  # seconds; or this, which is quick enough of whatever
 NOTHING_PRELOADED: Final = "nothing is preloaded"
 
 
@@ -75,6 +77,7 @@ class LaunchedStarter:
         self._used_since: float | None = None  # when the first user's code may have run
         self.owned_pids = place.owned_pids
         self.is_warm = False
+        self._slow: str | None = None  # why a warm start is hardly worth the name
         self._judged: tuple[str | None, ...] = ()  # the last word on the warmth, if there was one
         self.found: Found | None = None
         self.unready: str | None = None
@@ -105,7 +108,15 @@ class LaunchedStarter:
             self._used_since = time.time()
         answer = await self._session.call("start", **start_fields(plan))
         pid, kind, why = answer["pid"], answer["kind"], answer["why"]
+        if kind == "warm" and self._slow is not None:
+            kind, why = "partial", self._slow
         return Started(pid=pid, kind=kind, why=why, exited=self._runs.exited(pid))
+
+    @property
+    def outlook(self) -> Outlook:
+        if self.is_warm:
+            return Outlook("warm" if self._slow is None else "partial", self._slow)
+        return Outlook("cold", self._judged[0] if self._judged else "it is not warm yet")
 
     async def given(self, plan: Plan) -> None:
         """The running upstream is about to be given `plan` by an init of its own.
@@ -220,12 +231,7 @@ class LaunchedStarter:
             case "warming" if self._on_warming is not None:
                 self._on_warming(message["done"], message["total"])
             case "warm":
-                logger.info(
-                    "fork server is warm",
-                    extra={name: message[name] for name in ("modules", "seconds", "notes")},
-                )
-                self.is_warm = True
-                self._warm(None)
+                self._warmed(message)
             case "cold":
                 self.is_warm = False
                 logger.error("starts will be cold", extra={"reason": message["why"]})
@@ -234,6 +240,23 @@ class LaunchedStarter:
                 logger.info("recording", extra={"step": message["text"]})
             case "leaving" if self._on_leaving is not None:
                 self._on_leaving()
+
+    def _warmed(self, message: dict[str, Any]) -> None:
+        told = ("modules", "loaded", "seconds", "notes", "recorded")
+        extra = {name: message[name] for name in told if name in message}
+        logger.info("fork server is warm", extra=extra)
+        if self._on_warming is not None:
+            self._on_warming(message["modules"], message.get("loaded", message["modules"]))
+        took = message.get("recorded") or {}
+        self._slow = None
+        if took and took["warm"] > max(took["cold"] * _WORTH_IT, _QUICK):
+            self._slow = (
+                f"it takes {took['warm']:.1f} of a cold start's {took['cold']:.1f} s:"
+                f" not preloaded is {message['struck']}"
+            )
+            logger.warning("warm starts will take long", extra={"reason": self._slow})
+        self.is_warm = True
+        self._warm(None)
 
     def _warm(self, why_not: str | None) -> None:
         # Until a running one was taken over (or given up), nobody may be told to go ahead.

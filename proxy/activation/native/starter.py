@@ -17,7 +17,7 @@ from proxy.activation.launched.starter import NOTHING_PRELOADED
 from proxy.activation.native.dormancy import Dormancy
 from proxy.activation.native.effects import missing
 from proxy.activation.owninit import RefusedInitError
-from proxy.activation.starter import Started
+from proxy.activation.starter import Outlook, Started
 from proxy.activation.tasks import cancel
 from proxy.errors import ActivationError, LauncherError, LauncherGoneError
 from proxy.lifecycle.plan import dormant_plan
@@ -88,6 +88,13 @@ class NativeStarter:
     def unready(self) -> str | None:
         """What an init would have to wait for, or None."""
         return self._dormancy.unready if self._out is None else self._launched.unready
+
+    @property
+    def outlook(self) -> Outlook:
+        if self._out is None:
+            return Outlook("native", self._dormancy.unready)
+        kind, why = self._launched.outlook
+        return Outlook(kind, "; ".join(filter(None, (self._out, why))) or None)
 
     @property
     def waits(self) -> bool:

@@ -13,7 +13,7 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from proxy.activation.signalled.target import Target
-from proxy.activation.starter import Exit, Started
+from proxy.activation.starter import Exit, Outlook, Started
 from proxy.errors import ActivationError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class SignalStarter:
         self.found: Found | None = None
         self.unready: str | None = None
         self.waits = False
+        self.outlook = Outlook("cold", _WHY_COLD)
         self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 

@@ -1,7 +1,8 @@
 """The preload plan: a JSON file with the modules that can be preloaded and what that is true for.
 
     {"version": 1, "identity": {…}, "command": {"kind": "module", "target": "pkg"},
-     "names": ["OH_*"], "modules": ["pkg", …], "struck": {"pkg.auth": "reads OH_KEY"}}
+     "names": ["OH_*"], "modules": ["pkg", …], "struck": {"pkg.auth": "reads OH_KEY"},
+     "seconds": {"cold": 6.3, "warm": 0.3}}
 
 Nothing in it is trusted: the fork server watches all the same. A plan for another interpreter,
 platform or set of packages is refused, because what its modules do there was never looked at.
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+SHOWN = 5  # of what was struck, which may be thousands
 
 
 class Plan:
-    __slots__ = ("command", "identity", "modules", "names", "struck")
+    """`seconds` are those from a start to readiness, as the recording has seen them."""
+
+    __slots__ = ("command", "identity", "modules", "names", "seconds", "struck")
 
     def __init__(
         self,
@@ -31,12 +35,20 @@ class Plan:
         names: list[str],
         modules: list[str],
         struck: dict[str, str],
+        *,
+        seconds: dict[str, float],
     ) -> None:
         self.identity = identity
         self.command = command
         self.names = names
         self.modules = modules
         self.struck = struck
+        self.seconds = seconds
+
+    def worth(self) -> dict[str, Any]:
+        """What a fork server of these modules is said to be worth."""
+        loaded = len(self.modules) + len(self.struck)
+        return {"loaded": loaded, "recorded": self.seconds, "struck": summary(self.struck)}
 
     def to_json(self) -> dict[str, Any]:
         return {"version": VERSION, **{name: getattr(self, name) for name in self.__slots__}}
@@ -57,7 +69,9 @@ def load(path: str) -> Plan:
 def parse(data: Any, path: str) -> Plan:
     if not isinstance(data, dict) or data.get("version") != VERSION:
         raise LaunchError("cannot use the plan %s: its version is not %d" % (path, VERSION))
+    data.setdefault("seconds", {})
     for key, kind in (
+        ("seconds", dict),
         ("identity", dict),
         ("command", dict),
         ("names", list),
@@ -69,6 +83,17 @@ def parse(data: Any, path: str) -> Plan:
     if not all(isinstance(module, str) for module in data["modules"]):
         raise LaunchError("cannot use the plan %s: modules must be strings" % path)
     return Plan(**{name: data[name] for name in Plan.__slots__})
+
+
+def summary(found: dict[str, str]) -> str:
+    """What is struck: causes first, then who imports or needs them."""
+    ordered = sorted(
+        found.items(), key=lambda item: (item[1].startswith(("imports ", "needs ")), item[0])
+    )
+    texts = ["%s %s" % item for item in ordered[:SHOWN]]
+    if len(ordered) > SHOWN:
+        texts.append("%d more" % (len(ordered) - SHOWN))
+    return ", ".join(texts) or "nothing"
 
 
 def save(plan: Plan, path: str) -> None:

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 
 from ..errors import LaunchError
 from ..session.preload import LINGER
 from ..warm.birth import PACKAGE
 from ..warm.zygote import Zygote
 from .boot import Boot
-from .planfile import Plan
+from .planfile import Plan, summary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .ready import Ready
 
 ROUNDS = 12  # trials; each strikes at least one module, and chains of caches are short
-SHOWN = 5  # of a trial's finds, which may be thousands
 
 
 class Recorder:
@@ -79,10 +79,11 @@ class Recorder:
             text = summary(found)
             self._say("trial %d of %d modules strikes %s" % (number + 1, len(listing), text))
             if not found and not report["hits"]:
-                found = self._compare(zygote, report["changes"], cold["state"])
+                warm = self._run(zygote)
+                found = _differs(report["changes"], cold["state"], warm["state"])
                 if not found:
-                    command = {"kind": self._command.kind, "target": self._command.target}
-                    return Plan(report["identity"], command, self._names, listing, struck)
+                    seconds = {"cold": cold["seconds"], "warm": warm["seconds"]}
+                    return self._plan(report["identity"], listing, struck, seconds)
                 self._say("a warm start strikes %s" % summary(found))
             struck.update(found)
         raise LaunchError("cannot record: %d trials have not come to an end" % ROUNDS)
@@ -105,20 +106,15 @@ class Recorder:
         # It hung or ended the process: that is all there is to know about this module.
         return {"struck": {zygote.module: zygote.why}, "hits": 1}
 
-    def _compare(
-        self, zygote: Zygote, changes: dict[str, str], cold: dict[str, Any]
-    ) -> dict[str, str]:
-        """Start warm what has stood its trial; returns who has made it another than the cold one.
-
-        Raises `LaunchError` when it is another and nobody knows why.
-        """
-        warm = self._run(zygote)["state"]
-        what = next((what for what in cold if cold[what] != warm[what]), None)
-        if what is None:
-            return {}
-        if what not in changes:
-            raise LaunchError("cannot record: a warm start differs from a cold one in %s" % what)
-        return {changes[what]: "leaves %s otherwise than a cold start" % what}
+    def _plan(
+        self,
+        identity: dict[str, Any],
+        modules: list[str],
+        struck: dict[str, str],
+        seconds: dict[str, float],
+    ) -> Plan:
+        command = {"kind": self._command.kind, "target": self._command.target}
+        return Plan(identity, command, self._names, modules, struck, seconds=seconds)
 
     def _boot(self) -> dict[str, Any]:
         """The report of an upstream for which nothing was preloaded."""
@@ -134,9 +130,11 @@ class Recorder:
         scratch = tempfile.mkdtemp(prefix="recording-")
         boot = Boot(self._loop, self._children, zygote, self._ready)
         try:
+            begun = time.monotonic()
             boot.start(self._spec, scratch)
             boot.wait(self._timeout)
-            return boot.report()
+            seconds = round(time.monotonic() - begun, 3)
+            return dict(boot.report(), seconds=seconds)
         finally:
             zygote.close("the recording is done")
             boot.end()
@@ -161,15 +159,17 @@ class Recorder:
         )
 
 
-def summary(found: dict[str, str]) -> str:
-    """What a trial strikes: causes first, then who imports or needs them."""
-    ordered = sorted(
-        found.items(), key=lambda item: (item[1].startswith(("imports ", "needs ")), item[0])
-    )
-    texts = ["%s %s" % item for item in ordered[:SHOWN]]
-    if len(ordered) > SHOWN:
-        texts.append("%d more" % (len(ordered) - SHOWN))
-    return ", ".join(texts) or "nothing"
+def _differs(changes: dict[str, str], cold: dict[str, Any], warm: dict[str, Any]) -> dict[str, str]:
+    """Who has made a warm start another than the cold one.
+
+    Raises `LaunchError` when it is another and nobody knows why.
+    """
+    what = next((what for what in cold if cold[what] != warm[what]), None)
+    if what is None:
+        return {}
+    if what not in changes:
+        raise LaunchError("cannot record: a warm start differs from a cold one in %s" % what)
+    return {changes[what]: "leaves %s otherwise than a cold start" % what}
 
 
 def _is_ours(module: str) -> bool:

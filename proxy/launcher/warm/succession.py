@@ -64,6 +64,7 @@ class Succession:
         self.running: dict[str, Any] | None = None  # the start of an upstream that runs, or may
         self.used_since: float | None = None  # when the first user came, in seconds of the epoch
         self.why = "nothing is preloaded"
+        self.worth: dict[str, Any] = {}  # what is known of the modules, for the controller
 
     def __repr__(self) -> str:
         return "<Succession %s%s>" % (
@@ -183,6 +184,7 @@ class Succession:
                     "modules": zygote.modules,
                     "seconds": zygote.seconds,
                     "notes": notes,
+                    **self.worth,
                 }
             )
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.launcher.record.record import summary
+from proxy.launcher.record.planfile import summary
 from tests.launcher.launching import Launcher, alive, until
 from tests.launcher.warming import SERVE, Warm, base, view, write
 
