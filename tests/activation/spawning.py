@@ -48,6 +48,7 @@ class Running:
             "url": f"http+unix://{directory / 'up.sock'}",
             "command": [sys.executable],
             "stop_grace": 20,
+            "dormancy": "preload" if upstream.get("preload") else "cold",
         }
         settings = UpstreamSettings(**(defaults | upstream))
         self.starter = LaunchedStarter(

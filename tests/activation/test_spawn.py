@@ -293,9 +293,12 @@ async def test_nothing_is_started_while_another_server_has_the_address(tmp_path:
     assert (tmp_path / "started").exists()
 
 
-async def test_nothing_is_started_while_another_server_has_the_port(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dormancy", ["cold", "preload"])
+async def test_nothing_is_started_while_another_server_has_the_port(
+    tmp_path: Path, dormancy: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         url = f"http://127.0.0.1:{foreign.getsockname()[1]}"
-        async with opened(tmp_path, url=url) as running:
+        async with opened(tmp_path, url=url, dormancy=dormancy) as running:
             with pytest.raises(ActivationError, match="address is taken"):
                 await running.start("true")

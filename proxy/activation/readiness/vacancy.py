@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # Seconds. On loopback a connection is made or refused at once; what is silent serves nobody.
 _LIMIT: Final = 1.0
-# Seconds for whoever is ended to be gone, and between two looks.
+# Seconds for whoever is ended to be gone, and until the first look; then doubling, since each look
+# takes a place in the queue of a stranger's who may not be accepting.
 _VACATE_LIMIT: Final = 5.0
 _VACATE_POLL: Final = 0.02
 
@@ -55,6 +56,7 @@ async def vacate(url: ServerUrl, end: Callable[[], Awaitable[None]]) -> None:
     Raises `ActivationError` when somebody stays.
     """
     deadline = asyncio.get_running_loop().time() + _VACATE_LIMIT
+    pause = _VACATE_POLL
     while True:
         await end()
         try:
@@ -62,7 +64,8 @@ async def vacate(url: ServerUrl, end: Callable[[], Awaitable[None]]) -> None:
         except ActivationError:
             if asyncio.get_running_loop().time() > deadline:
                 raise
-            await asyncio.sleep(_VACATE_POLL)
+            await asyncio.sleep(pause)
+            pause *= 2
         else:
             return
 
