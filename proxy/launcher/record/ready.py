@@ -6,6 +6,8 @@ import http.client
 import re
 import socket
 
+from ..errors import LaunchError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,6 +47,14 @@ class Ready:
         """A line of the upstream's output."""
         if self._log is not None and self._log.search(line):
             self._log = None  # said, once and for all
+
+    def ensure_vacant(self) -> None:
+        """Raises `LaunchError` when somebody listens, who would be taken for the upstream."""
+        try:
+            self._connected().close()
+        except OSError:
+            return
+        raise LaunchError("cannot record: somebody listens at %s already" % self._address)
 
     def check(self) -> bool:
         if self._log is not None:

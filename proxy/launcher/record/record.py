@@ -130,6 +130,7 @@ class Recorder:
         scratch = tempfile.mkdtemp(prefix="recording-")
         boot = Boot(self._loop, self._children, zygote, self._ready)
         try:
+            self._ready.ensure_vacant()
             begun = time.monotonic()
             boot.start(self._spec, scratch)
             boot.wait(self._timeout)

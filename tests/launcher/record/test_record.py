@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_a_recording_strikes_every_reader_and_every_importer_of_one(
     assert set(plan["struck"]) >= STRUCK | {"app.api"}
     # Nothing is left behind.
     assert {str(path) for path in tmp_path.rglob("*")} - before <= {f"{tmp_path}/s.sock"}
+
+
+def test_a_stranger_at_the_upstreams_address_is_not_recorded_in_its_place(
+    tmp_path: Path, app: dict[str, Any]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as stranger, Launcher() as launcher:
+        stranger.bind(f"{tmp_path}/s.sock")
+        stranger.listen()
+        assert launcher.call("record", **app, preload=terms(tmp_path))["ok"]
+        event = recorded(launcher)
+    assert event["plan"] is None
+    assert event["why"] == f"cannot record: somebody listens at unix:{tmp_path}/s.sock already"
 
 
 LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
