@@ -140,7 +140,7 @@ class Follower:
             event, out = MORE, data
         else:
             assert length == CHUNKED  # noqa: S101  the only one left
-            self._chunks = ChunkReader()
+            self._chunks = ChunkReader(answer=True)
             self.stage = CHUNKS
             event, out = self._step(data, start)
         return event or BEGUN, out

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.relay.http.grammar import BROKEN_LINE, CHUNK, TRAILERS
+from proxy.relay.http.grammar import BROKEN_LINE, CHUNK, ONE_TRAILER, PADDED_CHUNK, TRAILERS
 
-_LINE_LIMIT: Final = 4096  # a size line: at most 15 digits, the rest are extensions
+_LINE_LIMIT: Final = 4096  # a size line: few digits, the rest are zeros and extensions
 _TRAILER_LIMIT: Final = 16384
+_ANSWERED_TRAILER_LIMIT: Final = 65536
 
 _SIZE, _DATA, _END, _TRAILERS, _DONE = range(5)
 
@@ -23,11 +24,16 @@ class ChunkError(Exception):
 
 
 class ChunkReader:
-    """State of one body; `trailers` are its raw trailer lines once `done`."""
+    """State of one body; `trailers` are its raw trailer lines once `done`.
 
-    __slots__ = ("_kept", "_left", "_state", "trailers")
+    `answer`: it belongs to an answer, whose bytes are passed on as they are, so trailers are
+    stepped over one by one, and blanks behind a size do no harm.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_chunk", "_kept", "_left", "_state", "trailers")
+
+    def __init__(self, *, answer: bool = False) -> None:
+        self._chunk = PADDED_CHUNK if answer else CHUNK
         self._state = _SIZE
         self._left = 0
         self._kept = b""
@@ -81,7 +87,7 @@ class ChunkReader:
                 return -1
             raise ChunkError("a chunk is longer than its size")
         if self._state == _SIZE:
-            match = CHUNK.match(data, at)
+            match = self._chunk.match(data, at)
             if match is None:
                 return _cut(data, at, _LINE_LIMIT, b"\r\n")
             if match.end() - at > _LINE_LIMIT:
@@ -89,6 +95,11 @@ class ChunkReader:
             self._left = int(match[1], 16)
             self._state = _DATA if self._left else _TRAILERS
             return match.end()
+        return self._read_trailers(data, at)
+
+    def _read_trailers(self, data: bytes, at: int) -> int:
+        if self._chunk is PADDED_CHUNK:
+            return self._step_over_trailer(data, at)
         match = TRAILERS.match(data, at)
         if match is None:
             return _cut(data, at, _TRAILER_LIMIT, b"\r\n\r\n")
@@ -96,6 +107,14 @@ class ChunkReader:
             raise ChunkError("the trailers are too long")
         self.trailers = match[1]
         self._state = _DONE
+        return match.end()
+
+    def _step_over_trailer(self, data: bytes, at: int) -> int:
+        match = ONE_TRAILER.match(data, at)
+        if match is None:
+            return _cut(data, at, _ANSWERED_TRAILER_LIMIT, b"\r\n")
+        if match.end() == at + 2:
+            self._state = _DONE
         return match.end()
 
 

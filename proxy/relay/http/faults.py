@@ -53,7 +53,7 @@ def still_incomplete(data: bytearray, seen: int, limits: Limits) -> bool:
     )
 
 
-_START: Final = re.compile(TOKEN + rb"{0,64}")
+_START: Final = re.compile(TOKEN + rb"{0,65}")
 _LINE: Final = re.compile(rb"(" + TOKEN + rb"{1,64}+) (\S+) HTTP/([0-9])\.([0-9])")
 
 
@@ -61,6 +61,8 @@ def _refuse_line(line: bytes | bytearray, limits: Limits, *, complete: bool) -> 
     """Judge a request line that is not known to be good, or only its beginning."""
     start = _START.match(line)
     rest = line[start.end() :] if start else line
+    if start and start.end() > 64:
+        raise HeadError(501, "no method is as long as that")
     if (rest and rest[:1] != b" ") or (rest and start and not start.end()):
         raise HeadError(400, "the method is not a method")
     target = rest[1:].partition(b" ")[0]
@@ -71,11 +73,11 @@ def _refuse_line(line: bytes | bytearray, limits: Limits, *, complete: bool) -> 
     match = _LINE.fullmatch(line)
     if match is None:
         raise HeadError(400, "the request line is not METHOD TARGET HTTP/1.1")
-    if match[3] != b"1" or match[4] not in {b"0", b"1"}:
-        raise HeadError(505, "only HTTP/1.0 and HTTP/1.1 are served")
+    if match[3] != b"1":
+        raise HeadError(505, "only HTTP/1 is served")
     if match[1] == b"CONNECT":
         raise HeadError(405, "CONNECT is not allowed")
-    if match[2][:1] != b"/" and match[2] != b"*":
+    if match[2][:1] != b"/" and match[2] != b"*" and match[2][:7].lower() != b"http://":
         raise HeadError(400, "the target is not a path")
     if b"#" in match[2] or re.search(rb"[\x00-\x20\x7f-\xff]", match[2]):
         raise HeadError(400, "the target has a byte that no target can have")

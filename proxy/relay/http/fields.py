@@ -7,8 +7,10 @@ Decided here and nowhere else; every other field goes on as it came.
 | `Connection` | `close`, `keep-alive` (HTTP/1.0) and `Upgrade` as far as they hold for this pair |
 | fields named in `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE` | nothing |
 | `Transfer-Encoding` | `chunked`, spelled exactly so |
+| `Content-Length` | itself, or without very many zeros |
 | `Upgrade` | itself, on an HTTP/1.1 request whose `Connection` names it; never `h2c` |
 | `X-Forwarded-For/-Proto/-Host` | what `Forwarding` says |
+| `Forwarded`, `X-Real-IP`, every other `X-Forwarded-…` | nothing, unless the peer is trusted |
 | `X-Init-API-Key` | nothing (the control plane gets it) |
 | `X-Session-API-Key` | itself, or nothing where it is to be stripped |
 | `X-Request-ID` | itself if it is one and acceptable, else one that is made here |
@@ -33,8 +35,8 @@ CHUNKED: Final = -1  # `RequestHead.length` of a body whose length its chunks te
 # `_` counts as `-` in the names that we set: CGI-like servers cannot tell the two apart.
 _SPECIAL: Final = re.compile(
     rb"\r\n(connection|content-length|expect|host|keep-alive|proxy-connection|te"
-    rb"|transfer-encoding|upgrade|x[-_]forwarded[-_](?:for|host|proto)|x[-_]init[-_]api[-_]key"
-    rb"|x[-_]request[-_]id):[\t ]*([^\r]*)",
+    rb"|transfer-encoding|upgrade|forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_][^:\r]++"
+    rb"|x[-_]init[-_]api[-_]key|x[-_]request[-_]id):[\t ]*([^\r]*)",
     re.IGNORECASE,
 )
 _ANY: Final = re.compile(rb"\r\n([^:\r]++):[^\r]*+")
@@ -42,6 +44,8 @@ _OWS: Final = b"\t "
 _ONE_TOKEN: Final = re.compile(TOKEN + rb"+")
 _STRUCK: Final = frozenset({b"keep-alive", b"proxy-connection", b"te"})
 _FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+_CLAIMS: Final = frozenset({b"forwarded", b"x-real-ip"})
+_CLAIM: Final = b"x-forwarded-"
 _NOT_FOR_ONE_HOP: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
 
@@ -62,6 +66,9 @@ def judge(head: RequestHead, start: int) -> None:
     for name in _FORWARDED & found.keys():
         head.forwarded[name] = _values(found, name)
         head.edits += ((*match.span(), b"") for match in found[name])
+    for name in found:
+        if name in _CLAIMS or (name.startswith(_CLAIM) and name not in _FORWARDED):
+            head.claims += ((*match.span(), b"") for match in found[name])
     head.secrets += ((*match.span(), b"") for match in found.get(b"x-init-api-key", ()))
     if b"connection" in found or b"upgrade" in found:
         _judge_connection(head, found.get(b"connection", []), found.get(b"upgrade", []))
@@ -97,10 +104,12 @@ def _judge_framing(head: RequestHead, found: _Found) -> None:
             raise HeadError(400, "Transfer-Encoding in HTTP/1.0")
         if len(codings) > 1:
             raise HeadError(400, "more than one Transfer-Encoding field")
-        coding = codings[0].lower()
-        if coding != b"chunked" or b"\t" in found[b"transfer-encoding"][0][0]:
-            status = 501 if coding.endswith((b",chunked", b", chunked")) else 400
-            raise HeadError(status, "the only Transfer-Encoding is chunked")
+        # Empty elements of a list do not count (RFC 9110 section 5.6.1.2).
+        named = [coding.strip(_OWS) for coding in codings[0].lower().split(b",")]
+        named = [coding for coding in named if coding]
+        if named != [b"chunked"]:
+            known = len(named) > 1 and named[-1] == b"chunked"
+            raise HeadError(501 if known else 400, "the only Transfer-Encoding is chunked")
         head.length = CHUNKED
         span = found[b"transfer-encoding"][0].span()
         head.edits.append((*span, b"\r\nTransfer-Encoding: chunked"))
@@ -110,6 +119,9 @@ def _judge_framing(head: RequestHead, found: _Found) -> None:
         if DIGITS.fullmatch(lengths[0]) is None:
             raise HeadError(400, "the Content-Length is not a number")
         head.length = int(lengths[0])
+        if len(lengths[0]) > 18:  # zeros that nobody has to have room for
+            span = found[b"content-length"][0].span()
+            head.edits.append((*span, b"\r\nContent-Length: %d" % head.length))
 
 
 def _judge_connection(
@@ -174,7 +186,7 @@ def _judge_request_id(head: RequestHead, ids: list[re.Match[bytes]]) -> None:
 
 _NO_TRAILER: Final = re.compile(
     rb"(?:connection|content-length|expect|host|keep-alive|proxy-connection|te|transfer-encoding"
-    rb"|upgrade|x[-_]forwarded[-_](?:for|host|proto)|x[-_]init[-_]api[-_]key"
+    rb"|upgrade|forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_][^:\r]++|x[-_]init[-_]api[-_]key"
     rb"|x[-_]request[-_]id):[^\r]*\r\n",
     re.IGNORECASE,
 )

@@ -24,6 +24,8 @@ Edit = tuple[int, int, bytes]  # from, to, and what stands there instead
 class RequestHead:
     """One accepted request head.
 
+    `edits` are made for every next hop, `secrets` besides for the upstream, and `claims` for it
+    when the peer is not trusted; `target` is in origin form.
     `length` is the size of the body in bytes, or `CHUNKED`; `raw` the head as it came, with its
     empty line; `old` means HTTP/1.0; `request_id` is None where one has to be made. `plain`: it is
     a whole request by itself, and its answer has the framing that it says.
@@ -43,6 +45,7 @@ class RequestHead:
     forwarded: Told = dataclasses.field(default_factory=dict)
     edits: list[Edit] = dataclasses.field(default_factory=list)
     secrets: list[Edit] = dataclasses.field(default_factory=list)
+    claims: list[Edit] = dataclasses.field(default_factory=list)
     _out: bytes = b""
     _out_for: Forwarding | None = None
 
@@ -61,7 +64,11 @@ class RequestHead:
         elif not upstream:
             out = self._forward(forwarding, self.edits)
         else:
-            edits = sorted(self.edits + self.secrets) if self.secrets else self.edits
+            edits = self.edits + self.secrets
+            if not forwarding.trusted:
+                edits += self.claims
+            # What is named in `Connection` is struck already, and once is enough.
+            edits = sorted({edit[0]: edit for edit in edits}.values())
             out = self._forward(forwarding, edits)
             if len(self.raw) <= KNOWN_SIZE:  # else nobody asks again
                 self._out, self._out_for = out, forwarding

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.relay.http.faults import HeadError, refuse_unless_incomplete
 from proxy.relay.http.fields import judge
-from proxy.relay.http.grammar import request_grammar
+from proxy.relay.http.grammar import ABSOLUTE, request_grammar
 from proxy.relay.http.head import RequestHead
 from proxy.relay.http.limits import KNOWN_HEADS, KNOWN_SIZE
 
@@ -46,6 +46,10 @@ class HeadReader:
         if target == b"*" and method != b"OPTIONS":
             raise HeadError(400, "the target * is for OPTIONS only")
         judge(head, match.end(3))
+        if minor > b"1":
+            head.edits.insert(0, (*match.span(3), b"1"))
+        if target[:1] not in b"/*":
+            _take_path(head)
         if self._strips:
             head.secrets += ((*found.span(), b"") for found in _SESSION_KEY.finditer(head.raw))
         if method == b"CONNECT":
@@ -56,3 +60,20 @@ class HeadReader:
                 self.known.clear()
             self.known[head.raw] = head
         return head
+
+
+def _take_path(head: RequestHead) -> None:
+    """Bring a target in absolute form into origin form (RFC 9112 section 3.2.4).
+
+    All judge the path by itself then; that it is of the same host leaves it one reading.
+    """
+    found = ABSOLUTE.fullmatch(head.target)
+    if found is None or head.host is None or found[1].lower() != head.host.lower():
+        raise HeadError(400, "the target is of another host than the Host field")
+    rest, start = found[2], len(head.method) + 1
+    end = start + len(head.target)
+    if not rest and head.method == b"OPTIONS":
+        head.target = b"*"
+    else:
+        head.target = rest if rest[:1] == b"/" else b"/" + rest
+    head.edits.insert(0, (start, end, head.target))

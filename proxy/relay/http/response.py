@@ -109,8 +109,11 @@ def _length(lengths: list[bytes], codings: list[bytes]) -> int:
             raise ResponseError("both Transfer-Encoding and Content-Length")
         if not all(codings):
             raise ResponseError("an empty Transfer-Encoding")
-        last = codings[-1].rpartition(b",")[2].strip(b"\t ")
-        return CHUNKED if last == b"chunked" else UNTIL_CLOSE
+        named = [coding.strip(b"\t ") for coding in b",".join(codings).split(b",")]
+        named = [coding for coding in named if coding]  # RFC 9110 section 5.6.1.2
+        if not named:
+            raise ResponseError("an empty Transfer-Encoding")
+        return CHUNKED if named[-1] == b"chunked" else UNTIL_CLOSE
     if not lengths:
         return UNTIL_CLOSE
     if len(lengths) > 1:

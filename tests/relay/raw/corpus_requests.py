@@ -30,7 +30,7 @@ _FIELDS = [
     b"X:", b"X: ", b"X:\t", b"X:v", b"X: v ", b"X:\t v\t ", b"X: \xff\xfe\x80", b"X: a\tb", b"X: :",
     b"x-lower: 1", b"X-UPPER: 1", b"!#$%&'*+-.^_`|~0: odd", b"X_Under: 1", b"Accept: */*, text/html;q=0.5",
     b'Cookie: a=b; c="d e"', b"Authorization: Bearer x.y-z", b'Content-Type: a/b; charset="utf-8"',
-    b"Forwarded: for=1.2.3.4", b"X-Real-IP: 1.2.3.4", b"Via: 1.1 x", b"Max-Forwards: 0", b"Date: now",
+    b"Via: 1.1 x", b"Max-Forwards: 0", b"Date: now",
     b"Trailer: X", b"Accept-Encoding: gzip, br", b"Range: bytes=0-1,3-", b"If-None-Match: *",
     b"Expect: 200-ok", b"Content-Length: 0", b"Content-Length:0", b"Content-Length: \t0 ",
     b"Content-Length: 000", b"X: " + b"v" * 16000, b"Sec-WebSocket-Key: x", b"Origin: null",
@@ -43,6 +43,7 @@ _DROPPED = [
     b"Connection:", b"Connection: ,,", b"Connection: upgrade", b"Keep-Alive: timeout=5", b"TE: trailers",
     b"Connection: TE\r\nTE: gzip", b"Proxy-Connection: keep-alive", b"Upgrade: websocket", b"Upgrade: h2c",
     b"Connection: upgrade\r\nUpgrade: h2c", b"X-Forwarded-For: 6.6.6.6", b"X-Forwarded-Proto: https",
+    b"Forwarded: for=1.2.3.4", b"X-Real-IP: 1.2.3.4", b"x_real_ip: 1.2.3.4", b"X-Forwarded-Port: 1", b"X_Forwarded_Prefix: /x",
     b"X-Forwarded-Host: evil", b"x_forwarded_for: 6.6.6.6", b"X-Init-API-Key: secret", b"x-INIT-api-KEY:secret",
     b"X_Init_Api_Key: secret", b"X-Forwarded-For: 1\r\nX: y\r\nX-Forwarded-For: 2",
     b"Connection: close", b"Connection: a\r\nX: y\r\nConnection: b", b"Connection: x-init-api-key\r\nX-Init-API-Key: s",
@@ -121,7 +122,6 @@ REFUSED: Final[list[tuple[int, bytes]]] = [
     (400, b"GET / HTTP/01.1\r\nHost: a\r\n\r\n"),
     (400, b"GET / HTTPS/1.1\r\nHost: a\r\n\r\n"),
     (400, b"GET / ICE/1.0\r\nHost: a\r\n\r\n"),
-    (505, b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
     (505, b"GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
     (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
     (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
@@ -131,10 +131,10 @@ REFUSED: Final[list[tuple[int, bytes]]] = [
     (400, b"<xml/>\r\n\r\n"),
     (400, b"\n" + get(b"/")),
     (400, b"\r" + get(b"/")),
-    (400, b"A" * 65 + b" / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (501, b"A" * 65 + b" / HTTP/1.1\r\nHost: a\r\n\r\n"),
     # The target.
     *((400, b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n") for target in [
-        b"http://a/", b"HTTP://a", b"https://a/", b"a:80", b"a", b"?", b"?a=b", b"*", b"**", b"*/", b"\\",
+        b"http://b/", b"http://a:80/", b"http://u@a/", b"http://", b"http:/a", b"http://a#x", b"https://a/", b"a:80", b"a", b"?", b"?a=b", b"*", b"**", b"*/", b"\\",
         b"../a", b".", b"%2f", b"@a/", b"file:///etc/passwd", b";", b"\xff/", b"/\xff", b"/\xc3\xa9", b"/?\x80",
     ]),
     (400, b"POST * HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -184,13 +184,12 @@ REFUSED: Final[list[tuple[int, bytes]]] = [
     (400, post(CHUNKED, CHUNKED, body=b"0\r\n\r\n")),
     (400, post(CHUNKED, b"Transfer-Encoding: identity", body=b"0\r\n\r\n")),
     *((400, post(b"Transfer-Encoding: " + value, body=b"0\r\n\r\n")) for value in [
-        b"", b"identity", b"xchunked", b"chunkedx", b"chunked;q=1", b'"chunked"', b"chunked,", b",chunked x",
+        b"", b"identity", b"xchunked", b"chunkedx", b"chunked;q=1", b'"chunked"', b",", b",chunked x",
         b"chunked, identity", b"chunked, gzip", b"gzip", b"deflate", b"x", b"chunke", b"chunked\xa0",
-        b"c\thunked", b"\tchunked", b"chunked\t",
+        b"c\thunked",
     ]),
     (501, post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")),
     (501, post(b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n")),
-    (501, post(b"Transfer-Encoding: ,chunked", body=b"0\r\n\r\n")),
     (400, message(b"POST / HTTP/1.0", b"Host: a", CHUNKED, body=b"0\r\n\r\n")),
     *((400, post(b"Connection: " + option, body=b"")) for option in [
         b"host", b"content-length", b"transfer-encoding", b"close, Host", b"a b", b'"x"', b"x;y", b"@",
@@ -198,7 +197,7 @@ REFUSED: Final[list[tuple[int, bytes]]] = [
     # Chunks that are broken where the request is read, so nothing of it has left.
     *((400, post(CHUNKED, body=body)) for body in [
         b"\r\n\r\n", b"g\r\n", b"-1\r\n", b"+1\r\n", b" 1\r\nx\r\n", b"0x1\r\nx\r\n", b"1\nx\r\n0\r\n\r\n", b"1\r\nx\n0\r\n\r\n",
-        b"1\r\nxy\r\n0\r\n\r\n", b"2\r\nx\r\n0\r\n\r\n", b"1\r\nx0\r\n\r\n", b"1 1\r\nx\r\n", b"1\t\r\nx\r\n", b"1 ;a\r\nx\r\n", b"1,1\r\nx\r\n",
+        b"1\r\nxy\r\n0\r\n\r\n", b"2\r\nx\r\n0\r\n\r\n", b"1\r\nx0\r\n\r\n", b"1 1\r\nx\r\n", b"1\t\r\nx\r\n", b"1 ;\x00\r\nx\r\n", b"1\x0b;a\r\nx\r\n", b"1 a;b\r\nx\r\n", b"1,1\r\nx\r\n",
         b"1;\x00\r\nx\r\n", b"1;a\rb\r\nx\r\n", b"1;a\nb\r\nx\r\n", b"\r\n1\r\nx\r\n", b";\r\n", b"1\r\rx\r\n", b"f" * 16 + b"\r\n",
         b"1" + b"0" * 20 + b"\r\n", b"0\r\n bad: 1\r\n\r\n", b"0\r\nbad\r\n\r\n", b"0\r\nX : 1\r\n\r\n", b"0\r\nX: \x00\r\n\r\n",
         b"0\r\nX: 1\n\r\n", b"0\r\nX: 1\r\n folded\r\n\r\n", b"0\n\r\n", b"1;" + b"x" * 5000 + b"\r\nx\r\n",

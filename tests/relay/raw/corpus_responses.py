@@ -56,6 +56,12 @@ SAME: Final[list[bytes]] = [
     ok(_CHUNKED, body=b"5\r\nhello\r\n0\r\n"),
     ok(_CHUNKED, body=b"5\r\nhello\r\n0\r\nX: 1\r\n"),
     ok(_CHUNKED),
+    *(ok(_CHUNKED, body=line + b"\r\nhello\r\n0\r\n\r\n") for line in [
+        b"5 ;a=b", b"5  ", b"5\t", b"0" * 30 + b"5", b"5 ; a = b",
+    ]),
+    ok(_CHUNKED, body=b"5\r\nhello\r\n0\r\n" + b"X: %b\r\n" % (b"y" * 1000) * 30 + b"\r\n"),
+    ok(b"Transfer-Encoding: chunked,", body=b"5\r\nhello\r\n0\r\n\r\n"),
+    ok(b"Content-Length: " + b"0" * 30 + b"5", body=b"hello"),
     ok(b"Transfer-Encoding: gzip, chunked", body=b"1\r\nx\r\n0\r\n\r\n"),
     ok(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n\r\n"),
     ok(b"Transfer-Encoding: gzip", body=b"until the end"),
@@ -114,7 +120,7 @@ CUT: Final[list[tuple[bytes, bytes]]] = [
     (message(b"HTTP/1.1 304 Not Modified", _LENGTH), b"hello"),
     (ok(_CHUNKED, body=b"0\r\n\r\n"), b"0\r\n\r\n"),
     *((_BEGUN, bad) for bad in [
-        b"g\r\n", b"\r\n", b"-1\r\n", b"3\nabc\r\n", b"3\r\nabcd\r\n", b"3\r\nab\r\n0\r\n", b"1 \r\nx\r\n", b"0\r\nbad\r\n\r\n",
+        b"g\r\n", b"\r\n", b"-1\r\n", b"3\nabc\r\n", b"3\r\nabcd\r\n", b"3\r\nab\r\n0\r\n", b"1 x\r\nx\r\n", b"0\r\nbad\r\n\r\n",
         b"0\r\nX : 1\r\n\r\n", b"f" * 16 + b"\r\n", b"1;\x00\r\nx\r\n",
     ]),
 ]  # fmt: skip

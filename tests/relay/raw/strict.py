@@ -17,6 +17,11 @@ HOP = {
     b"x-forwarded-proto",
     b"x-forwarded-host",
     b"x_forwarded_for",
+    b"forwarded",
+    b"x-real-ip",
+    b"x_real_ip",
+    b"x-forwarded-port",
+    b"x_forwarded_prefix",
 }
 
 
