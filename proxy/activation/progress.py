@@ -66,6 +66,11 @@ class Progress:
         finally:
             self.next_try = self.phase = None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The last one of an upstream."""
+        return self.last_exit.code if self.last_exit is not None else None
+
     def with_last_words(self, message: str, mask: Callable[[str], str]) -> str:
         """`message`, and the last lines of stderr if the upstream has ended; both masked."""
         end = self.last_exit

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from proxy.activation.attempt import Ready
     from proxy.activation.progress import Progress
+    from proxy.activation.readiness.pulse import Pulse
     from proxy.activation.starter import Found, Starter
     from proxy.activation.upkeep import OnExit, Work
     from proxy.lifecycle.plan import Plan
@@ -58,6 +59,7 @@ class Activator:
         stop_grace: float,
         on_exit: OnExit,
         restarts: RestartSettings,
+        pulse: Pulse | None = None,
         on_plan: Callable[[Plan], None],
         mask: Callable[[str], str],
         on_fatal: Callable[[int], None],
@@ -84,6 +86,7 @@ class Activator:
             timeout=timeout,
             on_exit=on_exit,
             restarts=restarts,
+            pulse=pulse,
             begin=self._begin,
             on_fatal=on_fatal,
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.activation.attempt import Attempts
+    from proxy.activation.readiness.pulse import Pulse
     from proxy.activation.starter import Exit, Started
     from proxy.lifecycle.plan import Plan
     from proxy.lifecycle.state import Lifecycle
@@ -30,8 +31,8 @@ OnExit = Literal["restart", "exit", "dormant"]
 class Upkeep:
     """One upstream after the other, by the life cycle's table.
 
-    `timeout` is what each has until it is ready, in seconds. `begin(work, name)` runs what follows
-    a death; `on_fatal` ends the proxy with an exit code.
+    `timeout` is what each has until it is ready, in seconds. `pulse` notices that one hangs.
+    `begin(work, name)` runs what follows a death; `on_fatal` ends the proxy with an exit code.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Upkeep:
         timeout: float,
         on_exit: OnExit,
         restarts: RestartSettings,
+        pulse: Pulse | None,
         begin: Callable[[Work, str], object],
         on_fatal: Callable[[int], None],
     ) -> None:
@@ -50,6 +52,7 @@ class Upkeep:
         self._timeout = timeout
         self._on_exit = on_exit
         self._restarts = restarts
+        self._pulse = pulse
         self._begin = begin
         self._on_fatal = on_fatal
         self._backoff = Backoff(restarts.limit, restarts.within)
@@ -103,7 +106,9 @@ class Upkeep:
                 return
             lived = time.monotonic() - begun
             end = exited.result()
-            error = self._attempts.with_tail(f"the upstream {end.reason}")
+            hung = self._pulse.hung if self._pulse is not None else None
+            how = end.reason if hung is None else f"hung and was killed: {hung}"
+            error = self._attempts.with_tail(f"the upstream {how}")
             logger.error("the upstream died", extra={"error": error, "lived": round(lived, 3)})
             # Here, not in the task: the gate closes before another byte is relayed.
             self._lifecycle.apply(Event.UPSTREAM_DIED, error)
@@ -111,6 +116,8 @@ class Upkeep:
             self._begin(lambda: self._after_death(plan, end, error), "on_exit")
 
         started.exited.add_done_callback(died)
+        if self._pulse is not None:
+            self._pulse.follow(started.exited)
 
     async def _after_death(self, plan: Plan | None, end: Exit, error: str) -> None:
         # An upstream that was taken over without its plan cannot be started again.

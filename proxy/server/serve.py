@@ -37,7 +37,7 @@ from proxy.server.closing import LAST_BYTES, Closing
 from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
 from proxy.server.passing import Passing
-from proxy.server.starters import make_starter, private_run_dir
+from proxy.server.starters import make_pulse, make_starter, private_run_dir
 from proxy.server.stopping import Stopping
 from proxy.server.warming import Warming
 
@@ -108,6 +108,7 @@ class Server:
             stop_grace=upstream.stop_grace,
             on_exit=upstream.on_exit,
             restarts=upstream.restarts,
+            pulse=make_pulse(upstream, self._starter, self._lifecycle),
             on_plan=self._planned,
             mask=log.masked,
             on_fatal=self._stopping.ask,
@@ -232,7 +233,7 @@ class Server:
             traffic=self._relay,
             tally=self._tally,
             details=self._details,
-            exit_code=self._exit_code,
+            exit_code=lambda: self._activator.progress.exit_code,
             preload=lambda: self._warming.preloaded,
             build={"version": __version__, "python": platform.python_version()},
         )
@@ -293,7 +294,3 @@ class Server:
             "next": self._starter.outlook._asdict(),
             **self._activator.progress.details(),
         }
-
-    def _exit_code(self) -> int | None:
-        last = self._activator.progress.last_exit
-        return last.code if last is not None else None

@@ -20,14 +20,17 @@ from proxy.errors import ActivationError
 from proxy.launcher.errors import LaunchError
 from proxy.launcher.session.spec import FileSpec
 from proxy.launcher.upstream.files import Files
+from proxy.lifecycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.activation.launched.session import Place
     from proxy.activation.readiness.probe import Probe
+    from proxy.activation.readiness.pulse import Pulse
     from proxy.activation.starter import Starter
     from proxy.lifecycle.plan import PlannedFile
+    from proxy.lifecycle.state import Lifecycle
     from proxy.settings import NativeSettings, UpstreamSettings
 
 
@@ -87,6 +90,26 @@ def make_starter(
         on_key=on_key,
         passes=probe.check,
         ending=ending,
+    )
+
+
+def make_pulse(upstream: UpstreamSettings, starter: Starter, lifecycle: Lifecycle) -> Pulse | None:
+    """What kills an upstream that hangs, where that is asked for."""
+    alive = upstream.alive
+    if alive.path is None:
+        return None
+    from proxy.activation.readiness.probe import Probe  # noqa: PLC0415
+    from proxy.activation.readiness.pulse import Pulse  # noqa: PLC0415
+    from proxy.settings import ReadySettings  # noqa: PLC0415
+
+    # It answers, whatever it thinks of the question.
+    asked = ReadySettings(path=alive.path, statuses=("200-499",), timeout=alive.interval)
+    return Pulse(
+        check=Probe(upstream.url, asked).check,
+        interval=alive.interval,
+        failures=alive.failures,
+        wanted=lambda: lifecycle.state is State.READY,
+        kill=starter.kill,
     )
 
 

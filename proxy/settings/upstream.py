@@ -92,6 +92,20 @@ class ReadySettings(Model):
     timeout: Seconds = Field(default=2.0, description="Seconds one attempt may take.")
 
 
+class AliveSettings(Model):
+    path: RequestPath | None = Field(
+        default=None,
+        description="What a ready upstream is asked for, to see that it does not hang; null: it "
+        "is not asked. Any status under 500 will do.",
+    )
+    interval: Seconds = Field(
+        default=10.0, description="Seconds between two such requests, and for one of them."
+    )
+    failures: Annotated[int, Field(ge=1, le=1000), NotBool] = Field(
+        default=3, description="Failures in a row after which it is killed, as if it had died."
+    )
+
+
 class PreloadSettings(Model):
     modules: Modules = Field(
         default="auto",
@@ -174,6 +188,9 @@ class UpstreamSettings(Model):
         "it is undone; null: a private one under the system's temporary directory.",
     )
     ready: ReadySettings = Field(default=ReadySettings(), description="The readiness probe.")
+    alive: AliveSettings = Field(
+        default=AliveSettings(), description="Whether a ready upstream hangs."
+    )
     stop_signal: SignalName = Field(default="SIGTERM", description="What asks the upstream to end.")
     stop_grace: SecondsOrZero = Field(
         default=10.0,

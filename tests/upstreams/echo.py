@@ -72,6 +72,9 @@ class Handler(BaseHTTPRequestHandler):
             case "/api/print":
                 print(query["line"], file=sys.stderr, flush=True)
                 self._send(200, {"printed": True})
+            case "/api/eat":
+                eaten = b"x" * (int(query["mebibytes"]) * 2**20)
+                self._send(200, {"eaten": len(eaten)})
             case "/api/slow":
                 # Answers when the gate file appears, so that a test decides how long it takes.
                 gate = Path(query["until"])

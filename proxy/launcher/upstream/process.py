@@ -21,6 +21,7 @@ import time
 
 from ..errors import LaunchError
 from ..kernel.children import POLL, group_lives, send_signal
+from ..kernel.oom import OutOfMemory
 from .child import run
 from .delivery import ensure_fits
 from .files import Files
@@ -54,6 +55,7 @@ class Upstream:
         self._session = session
         self._files = Files()
         self._output = Output(loop, self._emit, self._emit_piece)
+        self._memory = OutOfMemory()
         self._stopping: float | None = None  # when the grace of the running stop ends
         self.forkserver: ForkServer | None = None
         self.cold_because = "nothing is preloaded"
@@ -67,6 +69,7 @@ class Upstream:
         if self.pid is not None:
             raise LaunchError("process %d is running" % self.pid)
         self.clear()
+        self._memory.has_killed()  # what came before is not this one's
         ensure_fits(spec.argv, spec.environment(os.environb))
         self._files.write(spec.located_files(os.environb), spec.run_dir, spec.cwd)
         try:
@@ -153,6 +156,8 @@ class Upstream:
             # By itself: nothing of this run may be alive in the next one.
             send_signal(-pid, signal.SIGKILL)
             self.left_over = True
+            if code == 128 + signal.SIGKILL and self._memory.has_killed():
+                reason += ", out of memory"
         self._output.drain()
         self._session.send(
             {

@@ -28,6 +28,7 @@ _UNUSED: Final = {
         "profile",
         "mapping",
         "run_dir",
+        "alive",
         "stop_signal",
         "stop_grace",
     ),
