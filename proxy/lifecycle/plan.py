@@ -137,7 +137,8 @@ def build_plan(
         env=env,
         unset=tuple(sorted({n for f in delivered for n in overridden(mapping.fields[f])})),
         files=files,
-        run_dir=run_dir,
+        # Nobody knows a private one but the files, and without it no place need be writable.
+        run_dir=run_dir if files or upstream.run_dir is not None else "",
         secrets=secrets,
         session_keys=session_keys,
         cors_origins=_origins(request),

@@ -150,4 +150,8 @@ class SharedFiles:
 
 def private_run_dir() -> str:
     """A name nobody can guess or have made before; the launcher makes the directory."""
-    return str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")
+    try:
+        above = tempfile.gettempdir()
+    except FileNotFoundError:  # nothing is writable: an activation without files needs nothing
+        above = "/tmp"  # noqa: S108  for the name that an error then tells
+    return str(Path(above) / f"deferred-init-{uuid.uuid4().hex}")

@@ -43,7 +43,7 @@ class Runs:
 
         By the note that it has left in the run directory.
         """
-        if self._plan is None:
+        if self._plan is None or not self._plan.run_dir:
             return
         try:
             Files(say=logger.warning).recover(self._plan.run_dir, self._plan.cwd)

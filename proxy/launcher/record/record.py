@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 
-from ..errors import LaunchError
+from ..errors import LaunchError, cause
 from ..session.preload import LINGER
 from ..warm.birth import PACKAGE
 from ..warm.zygote import Zygote
@@ -127,7 +127,13 @@ class Recorder:
         """Have it start the upstream; what that reports when it is ready. It is ended with it."""
         if not zygote.warm:
             raise LaunchError(zygote.why)
-        scratch = tempfile.mkdtemp(prefix="recording-")
+        try:
+            scratch = tempfile.mkdtemp(prefix="recording-")
+        except OSError as error:
+            zygote.close("nothing can be recorded")
+            raise LaunchError(
+                "no directory to record in: %s; TMPDIR names one" % cause(error)
+            ) from None
         boot = Boot(self._loop, self._children, zygote, self._ready)
         try:
             self._ready.ensure_vacant()

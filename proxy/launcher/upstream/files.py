@@ -116,7 +116,8 @@ class Files:
             self._steps.append(self._room)
             self._note()
         except OSError as error:
-            raise LaunchError("cannot make %s: %s" % (path, cause(error))) from None
+            text = "cannot make %s: %s; upstream.run_dir names another place"
+            raise LaunchError(text % (path, cause(error))) from None
 
     def _write(self, path: str, file: FileSpec, cwd: str | None) -> None:
         if self._room is not None and path.startswith(self._room.path + os.sep):
