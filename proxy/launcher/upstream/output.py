@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TAIL_LIMIT = 100 * 1024  # bytes of stderr kept
 LINE_LIMIT = 8 * 1024  # bytes; a longer line is passed on in pieces
 EXCERPT_LINES = 20  # of the tail, in the exit event
-EXCERPT_LIMIT = 4 * 1024  # bytes of the tail, in the exit event
+EXCERPT_LIMIT = 64 * 1024  # bytes of the tail, in the exit event
 _CHUNK = 65536
 _BETWEEN_WORDS = (b" ", b",", b";", b"&", b'"', b"'")
 _DRAIN_LIMIT = 1024 * 1024  # bytes: a survivor that never stops writing must not hold up the exit
@@ -87,10 +87,10 @@ class Output:
             self._close(pipe)
 
     def excerpt(self) -> str:
-        """The last lines of stderr."""
+        """The last lines of stderr, whole ones: half a secret is not recognised as one."""
         text = bytes(self.tail)
         if len(text) > EXCERPT_LIMIT:
-            text = _whole_words(text[-EXCERPT_LIMIT:])
+            text = text[-EXCERPT_LIMIT:].partition(b"\n")[2]
         lines = text.splitlines()
         return b"\n".join(lines[-EXCERPT_LINES:]).decode("utf-8", "replace")
 
@@ -168,15 +168,3 @@ def _piece(line: bytearray) -> bytes:
     while end > LINE_LIMIT - 4 and line[end] & 0xC0 == 0x80:  # inside a character of UTF-8
         end -= 1
     return bytes(line[:end])
-
-
-def _whole_words(text: bytes) -> bytes:
-    """`text` without its first line or, if it is one line, its first word: cut, and not to be seen.
-
-    Half a secret is not recognised as one.
-    """
-    for mark in (b"\n", *_BETWEEN_WORDS):
-        _, found, rest = text.partition(mark)
-        if found and rest:
-            return rest
-    return b""

@@ -158,7 +158,9 @@ def test_faults_are_named_with_their_path(tmp_path: Path) -> None:
     assert refused(under_file) == f"cannot write {tmp_path}/file/below: Not a directory"
     assert refused(spec(tmp_path / "pipe")).endswith("pipe: it is not a regular file")
     assert refused(spec(tmp_path / ("n" * 256))).endswith(os.strerror(errno.ENAMETOOLONG))
-    assert refused(run_dir=tmp_path / "file").endswith("file: Not a directory")
+    assert refused(run_dir=tmp_path / "file").endswith(
+        "file: Not a directory; upstream.run_dir names another place"
+    )
     assert refused(run_dir=tmp_path / "link").startswith(f"cannot make {tmp_path}/link: ")
     assert snapshot(tmp_path) == before
 

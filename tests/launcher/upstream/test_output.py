@@ -56,13 +56,13 @@ def test_long_lines_are_passed_on_in_pieces_cut_between_words() -> None:
     ("written", "tail"),
     [
         ("\\n".join(f"line {n}" for n in range(100)), [f"line {n}" for n in range(80, 100)]),
-        # Longer than 4 KiB: what is cut off in the middle is not shown at all.
-        ("secret" * 1000 + "\\nshown", ["shown"]),
-        ("first secret" + "y" * 5000 + " last", ["last"]),
-        ("z" * 10_000, []),
+        ("first secret" + "y" * 50_000 + " last", ["first secret" + "y" * 50_000 + " last"]),
+        # Longer than 64 KiB: a line that is cut off in the middle is not shown at all.
+        ("secret" * 12_000 + "\\nshown", ["shown"]),
+        ("a secret of words" * 5000 + " last", []),
         ("", []),
     ],
-    ids=["lines", "long line", "words", "one word", "nothing"],
+    ids=["lines", "whole line", "long line", "one line", "nothing"],
 )
 def test_tail_is_the_end_of_stderr(written: str, tail: list[str]) -> None:
     with Launcher() as launcher:
