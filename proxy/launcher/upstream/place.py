@@ -18,7 +18,7 @@ import stat
 
 from ..errors import LaunchError
 from ..session.spec import raw
-from . import tree
+from . import mounted, tree
 
 
 def hidden(name: str, ending: str) -> str:
@@ -68,7 +68,7 @@ def write_new(
 
 
 def show_new(directory: int, name: str, *, lasting: bool = True) -> None:
-    os.rename(hidden(name, "new"), name, src_dir_fd=directory, dst_dir_fd=directory)
+    _move(directory, hidden(name, "new"), name)
     if lasting:
         _sync(directory)
 
@@ -86,8 +86,16 @@ def keep(directory: int, name: str) -> None:
     try:
         os.link(name, old, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError:
-        # A file system without hard links.
-        os.rename(name, old, src_dir_fd=directory, dst_dir_fd=directory)
+        try:
+            # A file system without hard links.
+            os.rename(name, old, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError as error:
+            if not mounted.is_cause(error):
+                raise
+            copy = hidden(name, "copy")
+            tree.remove(directory, copy)
+            mounted.copy(directory, name, copy)
+            os.rename(copy, old, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def put_back(directory: int, name: str) -> str | None:
@@ -96,7 +104,7 @@ def put_back(directory: int, name: str) -> str | None:
     said = None
     if _is_directory(directory, name):
         said = tree.clear(directory, name)
-    os.rename(old, name, src_dir_fd=directory, dst_dir_fd=directory)
+    _move(directory, old, name)
     # Where both still are one file (the new one never came), rename does nothing.
     tree.remove(directory, old)
     _sync(directory)
@@ -111,6 +119,15 @@ def remove(directory: int, name: str, *, lasting: bool = True) -> str | None:
     if lasting:
         _sync(directory)
     return said
+
+
+def _move(directory: int, name: str, to: str) -> None:
+    try:
+        os.rename(name, to, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError as error:
+        if not mounted.is_cause(error):
+            raise
+        mounted.pour(directory, name, to)
 
 
 def _is_directory(directory: int, name: str) -> bool:
