@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.harness import ProxyProcess, Serve
 
 LARGE = b"\r\n".join([b"A: " + b"x" * 4000] * 5)
+MOST = 100  # clients, of whom few have room in the budget
 HEADS = {
     "unfinished head": b"GET / HTTP/1.1\r\nHost: a\r\n" + LARGE,
     "held request": get(b"/", LARGE),
@@ -64,8 +65,9 @@ def test_an_init_may_use_the_reserve() -> None:
 
 async def crowd(p: Pair, request: bytes) -> list[Wire]:
     """Clients that send it until one of them is refused, which is the last."""
-    clients = []
-    while not p.relay.refusals["too_many"]:
+    clients: list[Wire] = []
+    while not p.relay.refusals["too_much"]:
+        assert len(clients) < MOST
         before = p.relay.bytes_in
         clients.append(await p.sent(request))
         await settle(lambda before=before: p.relay.bytes_in >= before + len(request))

@@ -38,6 +38,7 @@ ERROR_REASONS: Final[dict[int, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "too_slow",
     HTTPStatus.BAD_GATEWAY: "upstream",
     HTTPStatus.GATEWAY_TIMEOUT: "upstream",
+    HTTPStatus.SERVICE_UNAVAILABLE: "too_much",  # is kept for all clients
 }
 BAD_REQUEST: Final = "bad_request"  # every other status
 REASONS: Final = (*GATE_REASONS.values(), *ERROR_REASONS.values(), BAD_REQUEST)
