@@ -79,7 +79,7 @@ async def test_cut_requests_are_counted_by_who_cut_them() -> None:
         await client.ending()
         await settle(lambda: tally.cut["upstream"])
         await p.exchange(get(b"/"))
-    assert tally.cut == {"client": 1, "upstream": 1, "timeout": 0, "shutdown": 1}
+    assert tally.cut == {"client": 1, "upstream": 1, "timeout": 0, "limit": 0, "shutdown": 1}
     assert counted(tally) == {("upstream", "GET", "none"): 2, ("upstream", "GET", "2xx"): 1}
 
 
