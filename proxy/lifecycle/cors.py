@@ -35,6 +35,7 @@ class Cors:
     def deliver(self, origins: Iterable[str] | None) -> None:
         """From here on these may; with None the proxy's own."""
         self._present = self._own if origins is None else _pattern(origins)
+        re.purge()  # it would keep what a user's origins were
 
     def headers(self, origin: str | None) -> Headers:
         """What an answer to a page of `origin` carries; nothing where that may not read it."""
