@@ -1,8 +1,8 @@
 """Runs inside a process under test: tells which objects that its program can reach hold a text.
 
-On SIGUSR2 every object that can be reached from a module, a frame or the collector is looked at.
-The spellings of the text are in a file, in hexadecimal, so that looking for it is not having it;
-the ways to what holds one go to the same name with `.answer`.
+On SIGRTMIN, which the proxy passes on to nobody, every object that can be reached from a module, a
+frame or the collector is looked at. The spellings of the text are in a file, in hexadecimal, so
+that looking for it is not having it; the ways to what holds one go to the same name with `.answer`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STEPS = 12  # shown of the way to an object
 
 
 def install(place: str) -> None:
-    signal.signal(signal.SIGUSR2, functools.partial(_answer, Path(place)))
+    signal.signal(signal.SIGRTMIN, functools.partial(_answer, Path(place)))
 
 
 def _answer(place: Path, *_: object) -> None:

@@ -208,7 +208,7 @@ async def reached(pod: Pod, pid: int, place: Path, canary: Canary) -> list[str]:
     answer = place.with_suffix(".answer")
     answer.unlink(missing_ok=True)
     place.write_text("\n".join(spelling.hex() for spelling in canary.spellings))
-    pod.signal(pid, signal.SIGUSR2)
+    pod.signal(pid, signal.SIGRTMIN)
     assert await pod.until(answer.exists)
     ways: list[str] = json.loads(answer.read_text())
     return ways
