@@ -36,7 +36,6 @@ GATE_REASONS: Final[dict[Verdict, str]] = {
 }
 ERROR_REASONS: Final[dict[int, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "too_slow",
-    HTTPStatus.SERVICE_UNAVAILABLE: "too_many",
     HTTPStatus.BAD_GATEWAY: "upstream",
     HTTPStatus.GATEWAY_TIMEOUT: "upstream",
     HTTPStatus.SERVICE_UNAVAILABLE: "too_much",  # is kept for all clients
