@@ -67,18 +67,21 @@ def test_what_is_peculiar_about_a_server_is_in_the_comments(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("timeout", "command", "words"),
     [
         (
+            "60",
             ("sh", "-c", "echo no licence >&2; exit 3"),
             "it ended with code 3 before it answered; it printed: no li",
         ),
-        (("/no/such/server",), "cannot start /no/such/server: "),
-        (("sleep", "60"), "nothing that sleep started listens, or answers, within 1 s"),
+        ("60", ("/no/such/server",), "cannot start /no/such/server: "),
+        ("1", ("sleep", "60"), "nothing that sleep started listens, or answers, within 1 s"),
     ],
 )
-def test_a_server_that_does_not_come_up_is_told(command: tuple[str, ...], words: str) -> None:
-    done = run("try", "--timeout", "1", "--", *command)
+def test_a_server_that_does_not_come_up_is_told(
+    timeout: str, command: tuple[str, ...], words: str
+) -> None:
+    done = run("try", "--timeout", timeout, "--", *command)
     assert done.returncode == 1
     assert f"error: {words}" in done.stderr
 
