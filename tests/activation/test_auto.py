@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.harness import ProxyProcess, Serve
 
+pytestmark = pytest.mark.slow
+
 
 def unsaid(directory: Path, **upstream: Any) -> dict[str, Any]:
     settings = echo_settings(directory, **upstream)

@@ -17,6 +17,8 @@ from tests.harness import ECHO
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 # Two processes behind one socket, at every address, with nothing for those who have no key.
 FORKING = """
     import http.server, os, sys
