@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from tests.harness import Command, Serve
 
 
+# A shell starts so what it runs in the background, nohup what is to stay, and whoever a test sends
+# them inherits it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts so what it runs in the background, and whoever a test interrupts inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Every one of xdist's workers, which inherit this, would compile all tests again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

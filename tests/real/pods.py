@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tests.harness import KEY, ROOT, ProxyProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Container
 
     from tests.real.provider import Provider
 
@@ -175,10 +175,14 @@ class Pod:
 
     async def over(self, conversation: str) -> str:
         """How a conversation ended."""
+        return await self.execution_status(conversation, OVER)
+
+    async def execution_status(self, conversation: str, awaited: Container[str]) -> str:
+        """The first of `awaited` that a conversation has."""
         async with asyncio.timeout(30):
             while True:
                 info = await self.api("GET", f"/api/conversations/{conversation}")
-                if info["execution_status"] in OVER:
+                if info["execution_status"] in awaited:
                     return str(info["execution_status"])
                 await asyncio.sleep(0.05)
 
