@@ -13,6 +13,7 @@ import collections
 import logging
 import os
 import select
+import signal
 import threading
 from typing import Final
 
@@ -44,7 +45,13 @@ class PipeHandler(logging.Handler):
         self._size = 0
         self._dropped = 0
         self._changed = threading.Condition()
-        threading.Thread(target=self._work, name="log writer", daemon=True).start()
+        # Signals are the main thread's: at the end they have no handler left for a moment, and
+        # would be fatal to a process in which any thread takes them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            threading.Thread(target=self._work, name="log writer", daemon=True).start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -113,7 +113,11 @@ async def take_resolver_threads(loop: asyncio.AbstractEventLoop) -> None:
         release.set()
     for thread in threads:
         thread.join()
-    await loop.getaddrinfo("127.0.0.1", 0)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as the log's writer
+    try:
+        await loop.getaddrinfo("127.0.0.1", 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def adopt_orphans() -> None:
