@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,7 +40,9 @@ def test_what_it_might_read_and_has_not_does_not(tmp_path: Path) -> None:
     with Warm(base(tmp_path, "-m", "prog"), ["pyexpat"]) as launcher:
         assert launcher.why is None
         answer = launcher.begin(env={NAME: "1"})
-        assert answer["kind"] == "warm", answer
+        # An interpreter that is linked with it (Debian's) has it before calls are heard.
+        linked = "pyexpat" in sys.builtin_module_names
+        assert answer["kind"] == ("cold" if linked else "warm"), answer
         launcher.event("exit", pid=answer["pid"], code=0)
         assert launcher.output() == ["b'1'"]
 
