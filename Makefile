@@ -2,7 +2,7 @@
 # with the extra `test`.
 PYTHON ?= python
 
-.PHONY: lint types quick test docs
+.PHONY: lint types unit quick test docs
 
 lint:
 	$(PYTHON) -m ruff check .
@@ -10,6 +10,9 @@ lint:
 
 types:
 	$(PYTHON) -m mypy
+
+unit:
+	$(PYTHON) -m pytest -q -n logical -m "not slow" tests/settings tests/lifecycle tests/log tests/client tests/relay
 
 quick:
 	$(PYTHON) -m pytest -q -n logical -m "not slow"
