@@ -81,7 +81,7 @@ def test_every_extra_is_explained() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == set(extras)
 
 
-@pytest.mark.parametrize("target", ["lint", "types", "quick", "test", "docs"])
+@pytest.mark.parametrize("target", ["lint", "types", "unit", "quick", "test", "docs"])
 def test_make_knows_the_short_commands(target: str) -> None:
     # These tests may be run by make themselves.
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
@@ -98,7 +98,7 @@ def test_ci_lints_checks_and_tests_by_the_short_commands() -> None:
     assert 'make PYTHON="$python" "$target"' in ci
     for target in ("lint", "types"):
         assert f'make PYTHON="$python" {target}\n' in ci
-    for target in ("test", "quick"):
+    for target in ("test", "quick", "unit"):
         assert re.search(rf'^ *suite ".*python"? {target}\b', ci, re.MULTILINE)
 
 
