@@ -17,11 +17,10 @@ that cannot carry it (the CORS preflight): that one passes without, or no page o
 could ever use a key. What the upstream answers to it is the upstream's business.
 
 A cookie, as a password that the browser remembers, goes along with whatever any page makes it send,
-so who made it counts. The
-browser says so in `Sec-Fetch-Site`; where it does not (plain HTTP, old ones), its `Origin` must
-be the `Host`. Without either it is no browser. A page of a sibling name, another pod's in the same
-domain, is the same site and another origin: its handshakes are refused as its POSTs are, since
-what a WebSocket may change is open.
+so who made it counts. The browser says so in `Sec-Fetch-Site`; where it does not (plain HTTP, old
+ones), its `Origin` must be the `Host`. Without either it is no browser. A page of a sibling name,
+another pod's in the same domain, is the same site and another origin: its handshakes are refused as
+its POSTs are, since what a WebSocket may change is open.
 """
 
 from __future__ import annotations
