@@ -18,6 +18,7 @@ from tests.activation.agentcontainer import AgentContainer
 from tests.activation.apart import elsewhere
 from tests.harness import KEY
 from tests.server.chaos.kin import Relative, kin
+from tests.server.chaos.scan import everything_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +164,7 @@ class Pod:
         """What is in the places that an init's files are written to, by path in the pod."""
         found = {}
         for place in (self.run_dir, self.place.parent, self.temporary):
-            for path in sorted(place.rglob("*")):
+            for path in sorted(everything_in(place)):
                 with suppress(FileNotFoundError, IsADirectoryError):  # removed meanwhile
                     text = path.read_text(errors="replace")
                     found[str(path.relative_to(self.directory))] = text

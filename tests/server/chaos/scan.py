@@ -31,6 +31,17 @@ _SPLICE_F_NONBLOCK = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def everything_in(directory: Path) -> Iterator[Path]:
+    """Every path below it, but for what is removed meanwhile."""
+
+    def missed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for place, directories, files in os.walk(directory, onerror=missed):
+        yield from (Path(place, name) for name in (*directories, *files))
+
+
 class Found(NamedTuple):
     where: str
     around: str
@@ -68,14 +79,14 @@ class Canary:
         return found
 
     def in_directory(self, directory: Path) -> list[Found]:
-        """Names and contents."""
+        """Names and contents, of what is not removed meanwhile."""
         found: list[Found] = []
-        for path in directory.rglob("*"):
+        for path in everything_in(directory):
             found += self.within(os.fsencode(path.relative_to(directory)), f"the name {path}")
-            if path.is_symlink():
-                found += self.within(os.fsencode(path.readlink()), str(path))
-            elif path.is_file():
-                with suppress(FileNotFoundError):  # removed meanwhile
+            with suppress(FileNotFoundError):
+                if path.is_symlink():
+                    found += self.within(os.fsencode(path.readlink()), str(path))
+                elif path.is_file():
                     found += self.within(path.read_bytes(), str(path))
         return found
 
