@@ -6,6 +6,7 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxy.demo.tour.processes import descendants
 from tests.launcher.launching import alive
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ class Hand:
         self.said.append(f"{harm.way.name} to {role} {pids}")
         self.touched.add(role)
         self._hit.update((role, harm.way.name))
+        first = role == "pod" or (role == "launcher" and self._apart)
+        within = {one.pid for pid in pids for one in descendants(pid)} if first else set()
         for pid in pids:
             self._pod.signal(pid, harm.way)
         self.begun.set()
@@ -126,8 +129,8 @@ class Hand:
             self._ended.add(role)
             if harm.way == signal.SIGTERM:
                 self._told.add(role)
-            elif role == "pod" or (role == "launcher" and self._apart):
-                await self._pod.without_orphans(killed=True)
+            elif first:
+                await self._pod.empty(within)
 
     def _pids(self, role: str, there: dict[str, int], way: signal.Signals) -> list[int]:
         if role != "pod":

@@ -17,11 +17,12 @@ from proxy.demo.tour.processes import Process
 from tests.activation.agentcontainer import AgentContainer
 from tests.activation.apart import elsewhere
 from tests.harness import KEY
+from tests.launcher.launching import alive
 from tests.server.chaos.kin import Relative, kin
 from tests.server.chaos.scan import everything_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from tests.harness import ProxyProcess, Serve
 
@@ -184,6 +185,13 @@ class Pod:
             return not orphans
 
         return await self.until(none)
+
+    async def empty(self, container: Collection[int]) -> None:
+        """End it as the kernel does: all who are in it, and whom those began meanwhile."""
+        for pid in container:
+            self.signal(pid, signal.SIGKILL)
+        await self.until(lambda: not any(alive(pid) for pid in container))
+        await self.without_orphans(killed=True)
 
     @property
     def warm(self) -> bool:
