@@ -136,25 +136,23 @@ class Files:
         directory = os.open(os.path.dirname(path), SEARCH)
         name = os.path.basename(path)
         try:
-            if path not in self._shown:
+            again = path in self._shown  # what was there first is kept already
+            if not again:
                 place.recover(directory, name)  # before it is read as a base file
-            place.write_new(directory, name, _content(file, cwd), file.mode)
-            self._show(path, directory)
+            content = _content(file, cwd)
+            stood = place.exists(directory, name)
+            if not again:
+                self._add(Shown(path, os.dup(directory), stood=stood))
+                self._shown.add(path)
+            place.write_new(directory, name, content, file.mode)
+            if stood and not again:
+                place.keep(directory, name)
+            place.show_new(directory, name)
         except BaseException:
             place.discard_new(directory, name)
             raise
         finally:
             os.close(directory)
-
-    def _show(self, path: str, directory: int) -> None:
-        name = os.path.basename(path)
-        if path not in self._shown:  # else what was there first is kept already
-            stood = place.exists(directory, name)
-            self._add(Shown(path, os.dup(directory), stood=stood))
-            self._shown.add(path)
-            if stood:
-                place.keep(directory, name)
-        place.show_new(directory, name)
 
     def _make_parents(self, path: str) -> None:
         missing = []

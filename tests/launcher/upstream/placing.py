@@ -88,20 +88,29 @@ def unprivileged(directory: Path, action: Callable[[], None]) -> None:
         return
     for path in (directory, *directory.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
+
+    def as_nobody() -> None:
+        os.chdir(directory)  # what is above it may be closed to others
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        action()
+
+    assert in_fork(as_nobody) == 0
+
+
+def in_fork(action: Callable[[], None]) -> int:
+    """The exit code of a fork that does `action`: 0 when that returns, 1 when it raises."""
     with warnings.catch_warnings():
         # The runner's threads are not missed in a process that does this and ends.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         try:
-            os.chdir(directory)  # what is above it may be closed to others
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
             action()
             os._exit(0)
         except BaseException:  # noqa: BLE001  this process must not come back
             traceback.print_exc()
         finally:
             os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.launcher.upstream import room, tree
+from proxy.launcher.upstream import place, room, tree
 from proxy.launcher.upstream.files import Files
 from tests.launcher.launching import Launcher, alive, encoded
 from tests.launcher.upstream.placing import (
     SECRET,
     immutable,
+    in_fork,
     snapshot,
     spec,
     unprivileged,
@@ -294,3 +298,36 @@ def test_entries_are_removed_by_descriptor_though_the_working_directory_is_gone(
     tree.remove(fd, "d")
     os.close(fd)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launcher_killed_at_any_moment_leaves_nothing_to_its_successor(tmp_path: Path) -> None:
+    for name in ("replaced", "base"):
+        (tmp_path / name).write_text('{"of": "the image"}')
+    run = tmp_path / "run"
+    run.mkdir(0o700)
+    before = snapshot(tmp_path)
+    files = [
+        spec(run / "config", SECRET.encode()),
+        spec(tmp_path / "made" / "on" / "the" / "way", SECRET.encode()),
+        spec(tmp_path / "replaced", json.dumps({"key": SECRET}).encode(), base=tmp_path / "base"),
+        spec(tmp_path / "replaced", SECRET.encode()),
+    ]
+
+    def write_some(left: int) -> None:
+        def count(event: str, _: object) -> None:
+            nonlocal left
+            left -= event.startswith(("os.", "open", "fcntl."))
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        write(*files, run_dir=run)
+
+    steps = 0
+    while in_fork(functools.partial(write_some, steps)) != 0:
+        Files().recover(str(run))
+        # Of the first note, which tells nothing yet, there may be an unfinished one.
+        (run / place.hidden(room.NOTE, "new")).unlink(missing_ok=True)
+        assert snapshot(tmp_path) == before, steps
+        steps += 1
+    assert steps > 20
