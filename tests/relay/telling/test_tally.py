@@ -8,7 +8,7 @@ from proxy.lifecycle.gate import Verdict
 from proxy.relay.telling.tally import BOUNDS, Tally, Times
 from tests.relay.raw.loops import both_loops
 from tests.relay.raw.peers import OK, get, pair, settle
-from tests.relay.test_access_log import SWITCH, UPGRADE
+from tests.relay.telling.test_access_log import SWITCH, UPGRADE
 
 
 def count(times: Times) -> float:
