@@ -2,7 +2,8 @@
 
 It answers like a model that needs one turn: it calls the agent's `finish` tool with `ANSWER`, or
 says it plainly when it was offered no such tool (a title for the conversation, for example). A
-conversation whose text contains `HOLD` is kept waiting until `release` is set.
+conversation whose text contains `HOLD` is kept waiting for its turn until `release` is set; its
+title is not, for which some releases ask first, before the conversation runs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Provider(LocalServer):
         body = await request.json()
         self.requests.append(body)
         self.keys.append(request.headers.get("Authorization", "").removeprefix("Bearer "))
-        if HOLD in json.dumps(body["messages"]):
+        if body.get("tools") and HOLD in json.dumps(body["messages"]):
             self.held.set()
             await self.release.wait()
         message = _message(body)

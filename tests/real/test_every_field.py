@@ -277,7 +277,6 @@ async def test_conversation_worktree_root(pod: Pod, provider: Provider) -> None:
 async def test_max_concurrent_runs(pod: Pod, provider: Provider) -> None:
     held = await pod.start_conversation(provider, HOLD)
     await provider.held.wait()
-    # What is held may be the request for a title, which comes before the run counts.
     await pod.execution_status(held, {"running"})
     headers = {"X-Session-API-Key": SESSION_KEY}
     another = pod.conversation(provider, "Me too?")
