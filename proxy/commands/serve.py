@@ -74,10 +74,11 @@ def _nothing_is_named(args: argparse.Namespace) -> bool:
 def _sample_environment() -> Mapping[str, str]:
     """The environment, and under it the sample agent's settings."""
     from proxy.demo.sample import sample_settings_overrides  # noqa: PLC0415  rarely needed
+    from proxy.server.starters import private_run_dir  # noqa: PLC0415  as above
 
     sample = {
         f"PROXY_{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
-        for section, values in sample_settings_overrides().items()
+        for section, values in sample_settings_overrides(private_run_dir()).items()
         for key, value in values.items()
     }
     return sample | os.environ

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +24,19 @@ def import_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(_HOME), *([others] if others else [])])}
 
 
-def sample_settings_overrides(run_dir: str | None = None) -> dict[str, Any]:
+def sample_settings_overrides(run_dir: str) -> dict[str, Any]:
     """What `serve` runs without a file and a command; to be laid under everything else.
 
-    The upstream's socket lies in `run_dir`, by default a new name that nobody can guess. The
-    launcher makes the directory and removes it again.
+    The upstream's socket lies in `run_dir`, which the launcher makes and removes again.
     """
-    directory = run_dir or str(Path(tempfile.gettempdir()) / f"deferred-init-{uuid.uuid4().hex}")
-    socket = f"{directory}/agent.sock"
+    socket = f"{run_dir}/agent.sock"
     return {
         "listen": {"address": "127.0.0.1:8000"},
         "upstream": {
             "url": f"http+unix://{socket}",
             "command": [sys.executable, "-m", "proxy.demo.agent", "--unix", socket],
             "env": import_path(),
-            "run_dir": directory,
+            "run_dir": run_dir,
             "dormancy": "cold",  # it has no dormant mode and is up in a moment
         },
     }

@@ -13,6 +13,7 @@ import pytest
 from proxy.demo.sample import sample_settings_overrides
 from proxy.demo.tour.processes import descendants
 from proxy.demo.tour.terminal import Terminal
+from proxy.server.starters import private_run_dir
 from tests.harness import ROOT, clean_environment
 
 if TYPE_CHECKING:
@@ -160,10 +161,10 @@ async def test_it_works_from_anywhere(tmp_path: Path) -> None:
 
 
 def test_the_sample_runs_in_a_private_place_of_its_own() -> None:
-    first, second = sample_settings_overrides(), sample_settings_overrides()
-    assert first["upstream"]["run_dir"] != second["upstream"]["run_dir"]
-    assert first["listen"] == {"address": "127.0.0.1:8000"}
-    upstream = sample_settings_overrides("/run/sample")["upstream"]
+    assert private_run_dir() != private_run_dir()
+    sample = sample_settings_overrides("/run/sample")
+    assert sample["listen"] == {"address": "127.0.0.1:8000"}
+    upstream = sample["upstream"]
     assert upstream["url"] == "http+unix:///run/sample/agent.sock"
     assert upstream["command"][1:] == [
         "-m", "proxy.demo.agent", "--unix", "/run/sample/agent.sock",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -58,3 +59,17 @@ async def test_nothing_writable(
         assert answer[0] == 500
         assert "Read-only file system; upstream.run_dir names another place" in answer[1]["error"]
     assert await proxy.stop() == 0
+
+
+def test_sample_agent_without_a_place_for_its_socket_ends_with_a_hint() -> None:
+    served = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", sys.executable, "-m", "proxy", "serve"],
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PROXY_LISTEN__ADDRESS": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert served.returncode == 1
+    assert "Read-only file system; upstream.run_dir names another place" in served.stderr
+    assert "Traceback" not in served.stderr
