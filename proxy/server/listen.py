@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ProxyError, cause_of
+from proxy.relay.ends.keepalive import keep_alive
 from proxy.settings import TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.settings import UnixSettings
+    from proxy.settings import KeepaliveSettings, UnixSettings
 
 # Connections that may wait to be accepted: a burst of watchers and probes, not a queue.
 _BACKLOG: Final = 1024
@@ -34,9 +35,15 @@ _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 class Listener:
     """Where clients connect; a socket file goes with it, if it still is the one that was made."""
 
-    def __init__(self, address: TcpAddress | UnixAddress, unix: UnixSettings) -> None:
+    def __init__(
+        self,
+        address: TcpAddress | UnixAddress,
+        unix: UnixSettings,
+        keepalive: KeepaliveSettings | None = None,
+    ) -> None:
         self._address = address
         self._unix = unix
+        self._keepalive = keepalive
         self._socks: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._file: tuple[int, int] | None = None
@@ -50,6 +57,9 @@ class Listener:
                 self._file = identity(address.path)
                 return str(address)
             self._socks = _tcp(address)
+            if self._keepalive is not None:
+                for sock in self._socks:
+                    keep_alive(sock, self._keepalive)
         except OSError as error:
             raise ProxyError(f"cannot listen on {address}: {cause_of(error)}") from error
         host, port = self._socks[0].getsockname()[:2]

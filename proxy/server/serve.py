@@ -164,7 +164,9 @@ class Server:
         self._lifecycle.subscribe(
             lambda state, _event: self._relay.reconsider(over=state is State.DORMANT)
         )
-        self._listener = Listener(settings.listen.address, settings.listen.unix)
+        self._listener = Listener(
+            settings.listen.address, settings.listen.unix, settings.limits.keepalive
+        )
         self._admin: Admin | None = None
         # Everything that must end in order.
         self._closing = Closing(

@@ -152,6 +152,20 @@ class LogSettings(Model):
     )
 
 
+class KeepaliveSettings(Model):
+    idle: Annotated[int, Field(ge=1, le=32_767), NotBool] = Field(
+        default=60, description="Seconds without a byte after which a peer is probed."
+    )
+    interval: Annotated[int, Field(ge=1, le=32_767), NotBool] = Field(
+        default=15, description="Seconds between two probes."
+    )
+    count: Annotated[int, Field(ge=1, le=127), NotBool] = Field(
+        default=4,
+        description="Unanswered probes that end the connection. As long as all of them take may "
+        "what was sent stay unacknowledged.",
+    )
+
+
 class LimitSettings(Model):
     head_size: Annotated[int, Field(ge=1024, le=1_048_576), NotBool] = Field(
         default=65_536, description="Bytes of a request's head, and of a response's."
@@ -175,6 +189,15 @@ class LimitSettings(Model):
     )
     connect_timeout: Seconds = Field(
         default=5.0, description="Seconds in which the upstream must accept a connection."
+    )
+    tunnel_idle: Seconds | None = Field(
+        default=None,
+        description="Seconds after which a WebSocket, or another tunnel, without a byte in either "
+        "direction is ended (up to a quarter more); null: never.",
+    )
+    keepalive: KeepaliveSettings = Field(
+        default=KeepaliveSettings(),
+        description="TCP keepalive, for peers that have gone without a word.",
     )
 
 

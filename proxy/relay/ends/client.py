@@ -255,7 +255,7 @@ class Client(asyncio.Protocol):
             if event == BEGUN and record.began:
                 record.first = monotonic()
             elif event == SWITCHED:
-                self._service.open_tunnel()
+                self._service.open_tunnel(self)
                 self.wire.resume(lines.HELD_FULL)
             self._follow(follows)
 
@@ -268,12 +268,7 @@ class Client(asyncio.Protocol):
         self._mind_the_held()
 
     def expired(self) -> None:
-        if self._intake.stage == TUNNEL:
-            return
-        follows = self.talk.too_slow(stuck=self.wire.stuck(), paused=bool(self.wire.pauses))
-        if follows == follow.PATIENCE:
-            self._shared.wheel.arm(self, self._shared.idle_ticks)
-        self._follow(follows)
+        self._follow(self._service.too_slow(self.wire, self))
 
     def fileno(self) -> int:
         return int(self._transport.get_extra_info("socket").fileno())

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import cause_of
 from proxy.relay.ends.backend import Backend, Dial
+from proxy.relay.ends.keepalive import keep_alive
 from proxy.relay.exchange.conversation import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from collections.abc import Set as AbstractSet
 
+    from proxy.relay.http.limits import Limits
     from proxy.relay.patience.wheel import Wheel
     from proxy.settings import TcpAddress, UnixAddress
 
@@ -25,7 +27,7 @@ _FULL_QUEUE_SECONDS: Final = 0.01
 
 
 class Dialler:
-    """Opens connections to the upstream at `address`, each within `seconds`.
+    """Opens connections to the upstream at `address`, each within `connect_timeout`.
 
     `control(sock)` gives one end of a socket pair to the control plane.
     """
@@ -34,14 +36,15 @@ class Dialler:
         self,
         loop: asyncio.AbstractEventLoop,
         wheel: Wheel,
-        seconds: float,
+        limits: Limits,
         address: TcpAddress | UnixAddress,
         control: Callable[[socket.socket], Awaitable[object]],
     ) -> None:
         self._loop = loop
         self._wheel = wheel
-        self._seconds = seconds
-        self._ticks = wheel.ticks(seconds)
+        self._seconds = limits.connect_timeout
+        self._ticks = wheel.ticks(self._seconds)
+        self._keepalive = None if address.loopback else limits.keepalive
         self._address = address
         self._control = control
         self._dials: dict[asyncio.Task[None], Dial] = {}
@@ -81,7 +84,13 @@ class Dialler:
         if hasattr(address, "path"):  # the settings' classes are named here, not known
             await self._connect_unix(backend, address.path)
         else:
-            await self._loop.create_connection(lambda: backend, address.host, address.port)
+            await self._connect_tcp(backend, address)
+
+    async def _connect_tcp(self, backend: Backend, address: TcpAddress) -> None:
+        connecting = self._loop.create_connection(lambda: backend, address.host, address.port)
+        transport, _ = await connecting
+        if self._keepalive is not None and not transport.is_closing():
+            keep_alive(transport.get_extra_info("socket"), self._keepalive)
 
     async def _connect_unix(self, backend: Backend, path: str) -> None:
         while True:

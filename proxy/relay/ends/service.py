@@ -16,11 +16,13 @@ from proxy.relay.exchange.follower import GONE, Follower
 from proxy.relay.exchange.intake import TUNNEL, Fault
 from proxy.relay.exchange.refusals import GATE_REASONS, Refusal, detail, error_reason, render
 from proxy.relay.patience.parking import Parked
+from proxy.relay.patience.wheel import Timed
 
 if TYPE_CHECKING:
     import asyncio
 
     from proxy.relay.ends.shared import Shared
+    from proxy.relay.ends.wire import Wire
     from proxy.relay.exchange.conversation import Conversation
     from proxy.relay.http.head import RequestHead
     from proxy.relay.telling.record import Record
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks
 
 
-class Asking(Owner, Parked, Protocol):
+class Asking(Owner, Parked, Timed, Protocol):
     """The client, as its backends and the parking know it."""
 
 
@@ -130,8 +132,24 @@ class Service:
         self.record.returned += len(answer)
         talk.answered_by_us(status, reason)
 
-    def open_tunnel(self) -> None:
+    def too_slow(self, wire: Wire, asking: Asking) -> int | Fault:
+        """A time has run out."""
+        talk = self.talk
+        if talk.intake.stage != TUNNEL:
+            follows = talk.too_slow(stuck=wire.stuck(), paused=bool(wire.pauses))
+            ticks = self._shared.idle_ticks
+        else:
+            idle = wire.idle(self.record.received + self.record.returned)
+            follows = talk.abandon() if idle else PATIENCE
+            ticks = self._shared.tunnel_ticks
+        if follows == PATIENCE:
+            self._shared.wheel.arm(asking, ticks)
+        return follows
+
+    def open_tunnel(self, asking: Asking) -> None:
         self._shared.tunnels += 1
+        if ticks := self._shared.tunnel_ticks:
+            self._shared.wheel.arm(asking, ticks)
         if self.record.began:
             self.record.tunnel(self.talk)
         if not self.record.began:

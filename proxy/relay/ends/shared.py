@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from proxy.relay.ends.dialling import Dialler
+from proxy.relay.ends.wire import LOOKS
 from proxy.relay.exchange.refusals import REASONS, plain_refusal
 from proxy.relay.http.forwarding import Peers
 from proxy.relay.http.limits import FLUSH_SECONDS, HANGUP_SECONDS, LINGER_SECONDS
@@ -14,7 +16,7 @@ from proxy.relay.http.response import ResponseReader
 from proxy.relay.patience.budget import Budget
 from proxy.relay.patience.hangups import Hangups
 from proxy.relay.patience.parking import Parking
-from proxy.relay.patience.wheel import Wheel
+from proxy.relay.patience.wheel import NEVER, Wheel
 from proxy.relay.telling.record import Telling
 
 if TYPE_CHECKING:
@@ -76,14 +78,17 @@ class Shared:
         self.loop = loop = asyncio.get_running_loop()
         # Late by at most a fifth of the shortest timeout, and never woken more than twice a second
         # for the sake of the usual ones.
-        shortest = min(limits.head_timeout, limits.idle_timeout, limits.connect_timeout)
+        look = (limits.tunnel_idle or 0) / LOOKS
+        timeouts = limits.head_timeout, limits.idle_timeout, limits.connect_timeout
+        shortest = min(*timeouts, look or math.inf)
         self.wheel = wheel = Wheel(loop, min(0.5, shortest / 5))
         self.head_ticks = wheel.ticks(limits.head_timeout)
         self.idle_ticks = wheel.ticks(limits.idle_timeout)
+        self.tunnel_ticks = wheel.ticks(look) if look else NEVER
         self.linger_ticks = wheel.ticks(LINGER_SECONDS)
         self.flush_ticks = wheel.ticks(FLUSH_SECONDS)
         self.hangups = Hangups(loop, min(HANGUP_SECONDS, limits.idle_timeout))
-        self.dialler = Dialler(loop, wheel, limits.connect_timeout, dial, control)
+        self.dialler = Dialler(loop, wheel, limits, dial, control)
         self.parking = Parking(loop, hold, self.dialler.under_way)
         self.budget = Budget()
         self.draining = False

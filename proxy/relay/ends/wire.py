@@ -26,6 +26,9 @@ FROM_CLIENT: Final = 1
 FROM_UPSTREAM: Final = 2
 _BOTH: Final = FROM_CLIENT | FROM_UPSTREAM
 
+# Looks in the idle limit of a tunnel.
+LOOKS: Final = 4
+
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 
 
@@ -41,6 +44,8 @@ class Wire:
     pauses: int = 0
     _ended: int = 0
     _dropped: int = 0
+    _moved: int = -1  # bytes of a tunnel, when it was last looked at
+    _still: int = 0  # looks since they were fewer
 
     def pause(self, reason: int) -> None:
         if not self.pauses:
@@ -94,6 +99,15 @@ class Wire:
         """
         before, self._backlog = self._backlog, self.transport.get_write_buffer_size()
         return self._backlog >= before > 0 if self._backlog else None
+
+    def idle(self, moved: int) -> bool:
+        """Whether nothing has moved in a tunnel for as many looks as an idle limit has.
+
+        Its bytes are compared from time to time, so that they set no timer when they pass.
+        """
+        before, self._moved = self._moved, moved
+        self._still = self._still + 1 if moved == before else 0
+        return self._still >= LOOKS
 
     def end(self, direction: int) -> bool:
         """One direction of a tunnel is over; whether the other is not."""

@@ -243,7 +243,7 @@ class Conversation:
         """A time has run out; `stuck`: the client does not read (None: it has); `paused`: we."""
         stage = self.intake.stage
         if stuck is not None:
-            return self._abandon() if stuck else PATIENCE
+            return self.abandon() if stuck else PATIENCE
         if stage == HEAD and not self.intake.held:
             return CLOSE
         if stage == HEAD:
@@ -252,9 +252,10 @@ class Conversation:
             return PATIENCE  # the upstream does not take the body, or streams its answer meanwhile
         if stage == BODY and not self.status:
             return Fault(408, "the request body stopped")
-        return self._abandon()
+        return self.abandon()
 
-    def _abandon(self) -> int:
+    def abandon(self) -> int:
+        """Nothing has moved for too long."""
         self.cause = "timeout"
         return ABORT
 

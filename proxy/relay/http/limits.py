@@ -37,6 +37,17 @@ KNOWN_HEADS: Final = 256
 KNOWN_SIZE: Final = 2048
 
 
+class Keepalive(Protocol):
+    """`limits.keepalive`: whole seconds, and a number of probes."""
+
+    @property
+    def idle(self) -> int: ...
+    @property
+    def interval(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+
 class Limits(Protocol):
     """`limits` of the settings: bytes, counts and seconds."""
 
@@ -54,3 +65,7 @@ class Limits(Protocol):
     def connections(self) -> int: ...
     @property
     def connect_timeout(self) -> float: ...
+    @property
+    def tunnel_idle(self) -> float | None: ...
+    @property
+    def keepalive(self) -> Keepalive: ...

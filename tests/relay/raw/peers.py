@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import struct
 from contextlib import asynccontextmanager, contextmanager
@@ -29,6 +30,18 @@ def message(first: bytes, *fields: bytes, body: bytes = b"") -> bytes:
 
 def get(target: bytes, *fields: bytes) -> bytes:
     return message(b"GET " + target + b" HTTP/1.1", b"Host: a", *fields)
+
+
+_SO_ATTACH_FILTER = 26  # socket(7)
+_DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)  # BPF_RET | BPF_K, of which 0 bytes are kept
+
+
+def vanish(sock: socket.socket) -> None:
+    """Have the kernel drop every packet that comes for a connection, as a dead network would."""
+    program = ctypes.create_string_buffer(_DROP_ALL)
+    sock.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
+    )
 
 
 class Wire:
@@ -97,6 +110,10 @@ class Wire:
         """Read again."""
         transport = cast("asyncio.Transport", self.writer.transport)
         transport.resume_reading()
+
+    def vanish(self) -> None:
+        """Be as if the network were gone: no packet reaches the socket, so it answers none."""
+        vanish(self.writer.get_extra_info("socket"))
 
     def eof(self) -> None:
         self.writer.write_eof()
