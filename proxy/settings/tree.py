@@ -190,6 +190,11 @@ class LimitSettings(Model):
     connect_timeout: Seconds = Field(
         default=5.0, description="Seconds in which the upstream must accept a connection."
     )
+    half_close: Literal["abort", "answer"] = Field(
+        default="abort",
+        description="What a client that ends its side of the connection gets when its request is "
+        "with the upstream: nothing, as one that has closed it (abort), or its answer.",
+    )
     tunnel_idle: Seconds | None = Field(
         default=None,
         description="Seconds after which a WebSocket, or another tunnel, without a byte in either "

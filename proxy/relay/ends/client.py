@@ -92,6 +92,9 @@ class Client(asyncio.Protocol):
             if self._service.active is not None:
                 self._service.active.write_eof()
             return self.wire.end(lines.FROM_CLIENT)
+        answers = self._shared.answers_half_closed
+        if self.talk.half_closed(answers=answers, stalled=self.wire.stalled):
+            return self.wire.end(lines.FROM_CLIENT)
         self._ending.let_go()
         return False
 
@@ -125,8 +128,10 @@ class Client(asyncio.Protocol):
         event = intake.read(data)
         while event is not None:
             if isinstance(event, RequestHead):
+                if self._service.deserted(event):
+                    self._ending.close()
                 # Before the control plane has a copy of it.
-                if len(event.raw) <= FREE or self._share.charge(2 * len(event.raw)):
+                elif len(event.raw) <= FREE or self._share.charge(2 * len(event.raw)):
                     self._begin(event)
                 else:
                     self.talk.begin(event)
@@ -158,6 +163,9 @@ class Client(asyncio.Protocol):
     def _mind_the_held(self) -> None:
         intake = self._intake
         if intake.stage not in _WORKING:
+            return
+        if self.talk.cut_short and not self.wire.stalled:
+            self._ending.close()
             return
         kept = self.talk.kept(self.wire.unsent())
         if not self._share.charge(kept, reserve=self.talk.privileged):
@@ -269,9 +277,6 @@ class Client(asyncio.Protocol):
 
     def expired(self) -> None:
         self._follow(self._service.too_slow(self.wire, self))
-
-    def fileno(self) -> int:
-        return int(self._transport.get_extra_info("socket").fileno())
 
     def hung_up(self, *, broken: bool) -> None:
         """What a read would have told. In a tunnel one direction may end before the other."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.relay.exchange.intake import CLOSED, HEAD, LINGER, TUNNEL, WAIT
-from proxy.relay.patience.hangups import Unread
 from proxy.relay.patience.parking import Parked
 from proxy.relay.patience.wheel import Timed
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.relay.patience.budget import Share
 
 
-class Watched(Timed, Parked, Unread, Protocol):
+class Watched(Timed, Parked, Protocol):
     """A client, as those who look after clients know it."""
 
 
@@ -40,12 +39,15 @@ class Ending:
 
     def finish(self) -> None:
         """End the connection so that the client gets all that was written."""
-        if self._intake.stage in {HEAD, WAIT} and not self._intake.held:
+        if self._wire.ended or (self._intake.stage in {HEAD, WAIT} and not self._intake.held):
             self.close()
         elif self._intake.stage not in {LINGER, CLOSED}:
             self.linger()
 
     def linger(self) -> None:
+        if self._wire.ended:
+            self.close()
+            return
         self._intake.leave(LINGER)
         self.let_go()
         self._wire.linger()
@@ -67,4 +69,4 @@ class Ending:
         self._service.let_go()
         self._share.charge(0)
         self._shared.parking.forget(self._client)
-        self._shared.hangups.forget(self._client)
+        self._shared.hangups.forget(self._wire)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.relay.telling.record import Record
 
 _RELAY: Final = Verdict.RELAY  # once looked up: in its class that is slow, and each request asks
+_WAITED_FOR: Final = FOR_UPSTREAM | {Verdict.HOLD}
 
 
 class Asking(Owner, Parked, Timed, Protocol):
@@ -104,6 +105,12 @@ class Service:
         if part and self.active is not None:
             self.active.write(part)
         return self.talk.passed_on()
+
+    def deserted(self, head: RequestHead) -> bool:
+        """Whether it is not served since its client has ended its side."""
+        if not self.talk.ended or self._shared.answers_half_closed:
+            return False
+        return self._shared.gate(head.method, head.target) in _WAITED_FOR
 
     def judged(self) -> Verdict:
         """What the gate says of the present request by this time."""

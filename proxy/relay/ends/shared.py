@@ -87,7 +87,8 @@ class Shared:
         self.tunnel_ticks = wheel.ticks(look) if look else NEVER
         self.linger_ticks = wheel.ticks(LINGER_SECONDS)
         self.flush_ticks = wheel.ticks(FLUSH_SECONDS)
-        self.hangups = Hangups(loop, min(HANGUP_SECONDS, limits.idle_timeout))
+        self.answers_half_closed = halves = limits.half_close == "answer"
+        self.hangups = Hangups(loop, min(HANGUP_SECONDS, limits.idle_timeout), halves=halves)
         self.dialler = Dialler(loop, wheel, limits, dial, control)
         self.parking = Parking(loop, hold, self.dialler.under_way)
         self.budget = Budget()

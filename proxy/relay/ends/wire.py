@@ -7,14 +7,14 @@ import socket
 import struct
 import termios
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.relay.http.limits import LINGER_BYTES
 
 if TYPE_CHECKING:
     import asyncio
 
-    from proxy.relay.patience.hangups import Hangups, Unread
+    from proxy.relay.patience.hangups import Hangups
 
 # Why reading is paused; it goes on when no reason is left.
 BACKEND_FULL: Final = 1
@@ -32,12 +32,18 @@ LOOKS: Final = 4
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 
 
+class Left(Protocol):
+    """Whose transport it is."""
+
+    def hung_up(self, *, broken: bool) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Wire:
     """`stalled`: the client does not read what it asked for; `pauses`: why we read nothing."""
 
     transport: asyncio.Transport
-    _client: Unread
+    _client: Left
     _hangups: Hangups
     stalled: bool = False
     _backlog: int = 0  # bytes it had not read when it was last looked at
@@ -52,7 +58,7 @@ class Wire:
             self.transport.pause_reading()
         self.pauses |= reason
         if reason != OTHERS_TURN:
-            self._hangups.watch(self._client)
+            self._hangups.watch(self)
 
     def resume(self, reason: int) -> None:
         if not self.pauses & reason:
@@ -60,10 +66,15 @@ class Wire:
         self.pauses &= ~reason
         if self.pauses:
             return
-        self._hangups.forget(self._client)
         # A transport that is resumed behind its end would report the end again.
         if not self._ended & FROM_CLIENT:
+            self._hangups.forget(self)
             self.transport.resume_reading()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the client has ended its side."""
+        return bool(self._ended & FROM_CLIENT)
 
     def linger(self) -> None:
         """Send no more, and read what still comes, to `drop` it."""
@@ -76,12 +87,18 @@ class Wire:
         if self._dropped > LINGER_BYTES:
             self.transport.abort()
 
+    def fileno(self) -> int:
+        return int(self.transport.get_extra_info("socket").fileno())
+
+    def hung_up(self, *, broken: bool) -> None:
+        self._client.hung_up(broken=broken)
+
     def unread(self) -> bool:
         """Whether the kernel has bytes of the client that we have not."""
         if self.transport.is_closing():
             return False
         count = bytearray(4)
-        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+        fcntl.ioctl(self.fileno(), termios.FIONREAD, count)
         return any(count)
 
     def stall(self) -> None:
@@ -110,8 +127,10 @@ class Wire:
         return self._still >= LOOKS
 
     def end(self, direction: int) -> bool:
-        """One direction of a tunnel is over; whether the other is not."""
+        """One direction is over; whether the other is not."""
         self._ended |= direction
+        if direction == FROM_CLIENT:
+            self._hangups.watch(self)  # there is nothing left to read that would tell
         if direction == FROM_UPSTREAM:
             shut(self.transport)
         return self._ended != _BOTH

@@ -4,9 +4,10 @@ It works on one request at a time. While the answer is outstanding, further byte
 pipelined requests are answered in order and a byte that follows an upgrade request is neither
 request nor tunnel until the upstream has decided.
 
-Either side's close is the other's. A client that ends its side while a request is under way is
-taken for gone, as the end of a closed connection looks the same, and its upstream connection is
-cut; only in a tunnel one direction may outlive the other.
+Either side's close is the other's. A client that ends its side while the upstream works on its
+request is taken for gone, as the end of a closed connection looks the same, and its upstream
+connection is cut; unless it is to be answered all the same (`half_closed`). In a tunnel one
+direction may outlive the other.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Conversation:
 
     `status` is that of the final answer, 0 until its head was passed on; `responded`: that answer
     is complete; `refused`: why the proxy answered itself; `last`: the connection ends with this
-    exchange; `cause`: who cut it, if anybody but the client.
+    exchange; `cause`: who cut it, if anybody but the client; `ended`: the client sends no more.
     """
 
     intake: Intake
@@ -56,6 +57,7 @@ class Conversation:
     refused: str = ""
     last: bool = False
     cause: str = ""
+    ended: bool = False
     _follower: Follower | None = None  # of the one that answers
     _stem: bytes = field(default_factory=lambda: b"%016x" % random.getrandbits(64))
     _made: int = 0
@@ -66,7 +68,7 @@ class Conversation:
         self.head = head
         self._made = made = self._made + 1
         self.request_id = head.request_id or b"%b-%x" % (self._stem, made)
-        self.last = not head.keep_alive
+        self.last = not head.keep_alive or (self.ended and not self.intake.held)
         self.responded = False
         self.refused = ""
 
@@ -93,6 +95,8 @@ class Conversation:
         """A part of the body has gone on, or was dropped."""
         if self.intake.stage == BODY:
             return PATIENCE
+        if self.ended and not self.intake.held:
+            self.last = True
         if self._follower is not None and self.head is not None:
             self._follower.switches = self.head.upgrade
         return OVER if self.responded else PATIENCE
@@ -102,6 +106,26 @@ class Conversation:
         self.head = None
         self.status = 0
         self.intake.next()
+
+    def half_closed(self, *, answers: bool, stalled: bool) -> bool:
+        """The client ends its side; whether what it has asked for is answered all the same.
+
+        `answers`: also by the upstream. What we answer ourselves is: a probe by a shell's `nc`.
+        `stalled`: the client does not read, so requests may be held that are whole.
+        """
+        intake, head = self.intake, self.head
+        if intake.stage == WAIT and head is not None:
+            ours = self.source == CONTROL or self.responded
+            self.ended = ours or (answers and not head.upgrade)
+        else:
+            self.ended = intake.stage == HEAD and stalled and bool(intake.held)
+        self.last = self.last or not intake.held
+        return self.ended
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the client has ended its side before the end of a request."""
+        return self.ended and self.intake.stage in {HEAD, BODY}
 
     # Requests that no backend answers.
 

@@ -21,16 +21,26 @@ _AT_ONCE: Final = 64
 class Unread(Protocol):
     def fileno(self) -> int: ...
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is known that it sends no more."""
+
     def hung_up(self, *, broken: bool) -> None:
         """The client sends no more; `broken`: nor can it be sent anything."""
 
 
 class Hangups:
-    """Looks every `seconds` at those who are watched, if there are any; `looks` counts."""
+    """Looks every `seconds` at those who are watched, if there are any; `looks` counts.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    `halves`: a client may end its side of the connection, and be no less there.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, *, halves: bool = False
+    ) -> None:
         self._loop = loop
         self._seconds = seconds
+        self._asked = 0 if halves else select.POLLRDHUP
         self._unread: set[Unread] = set()
         self._timer: asyncio.Handle | None = None
         self.looks = 0
@@ -54,8 +64,8 @@ class Hangups:
         self.looks += 1
         poll = select.poll()
         clients = {client.fileno(): client for client in self._unread}
-        for descriptor in clients:
-            poll.register(descriptor, select.POLLRDHUP)
+        for descriptor, client in clients.items():
+            poll.register(descriptor, 0 if client.ended else self._asked)
         gone = poll.poll(0)
         if len(gone) > _AT_ONCE:
             self._timer = self._loop.call_soon(self._look)

@@ -97,8 +97,8 @@ async def test_newest_is_refused_and_control_paths_are_answered(request_: bytes)
         assert (await (await p.sent(order)).response())[0].startswith(b"HTTP/1.1 200 ")
         for client in earlier:
             client.close()
+        p.polled.set()  # who has ended its side may only have ended that
         await settle(lambda: not p.relay.kept_bytes)
-        p.polled.set()
 
 
 @both_loops
