@@ -98,18 +98,20 @@ class Relay:
             client.abort()
         self.shared.close()
 
-    def reconsider(self, *, over: bool = False) -> None:
+    def reconsider(self, *, left: bool = False, over: bool = False) -> None:
         """Ask the gate again about requests that have not reached the upstream.
 
         Call it at every change of its answers: what one takes back, the next must not give again.
-        `over`: the next upstream is another's, for whom nothing is meant that has come so far.
+        `left`: the upstream is gone, or not to be asked any more; `over`: the next one is
+        another's, for whom nothing is meant that has come so far.
         """
         self.shared.parking.reconsider()
         self.shared.dialler.reconsider()
         if over:
             self.shared.forget()
+        if left or over:
             for client in list(self.clients):
-                client.outlive()
+                client.outlive(left=left, over=over)
 
     def _gate_of_crowd(self, method: bytes, target: bytes) -> Verdict:
         verdict = self.shared.gate(method, target)

@@ -162,11 +162,12 @@ class Server:
         self._relay = Relay(shared)
         # After the doorkeeper, whom it asks again about the requests that are held.
         self._lifecycle.subscribe(
-            lambda state, _event: self._relay.reconsider(over=state is State.DORMANT)
+            lambda state, _event: self._relay.reconsider(
+                left=state is not State.READY, over=state is State.DORMANT
+            )
         )
-        self._listener = Listener(
-            settings.listen.address, settings.listen.unix, settings.limits.keepalive
-        )
+        listen, keepalive = settings.listen, settings.limits.keepalive
+        self._listener = Listener(listen.address, listen.unix, keepalive)
         self._admin: Admin | None = None
         # Everything that must end in order.
         self._closing = Closing(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from proxy.relay.patience.wheel import Wheel
 
 _UNREAD: Final = 4 * 1024 * 1024  # more than a socket buffers
+_NEWS: Final = select.POLLIN | select.POLLRDHUP
 
 
 class Owner(Protocol):
@@ -117,6 +119,14 @@ class Backend(asyncio.Protocol):
             self._transport.abort()
         else:
             self._transport.close()
+
+    def left(self) -> bool:
+        """Whether it is idle, and the kernel knows of an end, or of bytes that nobody asked for."""
+        if self._transport is None or self.follower.stage != IDLE:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), _NEWS)
+        return bool(poll.poll(0))
 
     def end_tunnel(self, *, reset: bool) -> None:
         """The client's side of the tunnel is gone; `reset`: by an accident."""

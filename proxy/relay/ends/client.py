@@ -53,17 +53,15 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # no class of uvloop's
+        shared, self._share = self._shared, Share(self._shared.budget)
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.wire = lines.Wire(transport, self, self._shared.hangups)
-        peer = self._shared.peers.forwarding(transport.get_extra_info("peername"))
-        self._intake = Intake(self._shared.heads)
-        self.talk = Conversation(self._intake, peer)
-        self.record = Record(self._shared.telling)
-        self._service = Service(self._shared, transport, self.talk, self.record)
-        self._share = Share(self._shared.budget)
-        self._ending = Ending(
-            self, self._shared, self._intake, self._service, self.wire, self._share
-        )
+        self.wire = wire = lines.Wire(transport, self, shared.hangups)
+        peer = shared.peers.forwarding(transport.get_extra_info("peername"))
+        self._intake = intake = Intake(shared.heads)
+        self.talk = Conversation(intake, peer)
+        self.record = Record(shared.telling)
+        self._service = service = Service(shared, transport, self.talk, self.record)
+        self._ending = Ending(self, shared, intake, service, wire, self._share)
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -92,8 +90,7 @@ class Client(asyncio.Protocol):
             if self._service.active is not None:
                 self._service.active.write_eof()
             return self.wire.end(lines.FROM_CLIENT)
-        answers = self._shared.answers_half_closed
-        if self.talk.half_closed(answers=answers, stalled=self.wire.stalled):
+        if self._service.half_closed(self.wire):
             return self.wire.end(lines.FROM_CLIENT)
         self._ending.let_go()
         return False
@@ -147,6 +144,9 @@ class Client(asyncio.Protocol):
     def _begin(self, head: RequestHead) -> None:
         shared = self._shared
         shared.requests += 1
+        # Which is armed at the end of each exchange: it has been idle for a while.
+        if self.deadline < shared.wheel.tick + shared.idle_ticks:
+            self._service.look_after_idle()
         self.deadline = NEVER
         self._timed = False
         self.talk.begin(head)
@@ -285,8 +285,8 @@ class Client(asyncio.Protocol):
         elif self._intake.stage != TUNNEL:
             self._ending.close()
 
-    def outlive(self) -> None:
-        self._follow(self.talk.outlived(unread=self.wire.unread()))
+    def outlive(self, *, left: bool, over: bool) -> None:
+        self._follow(self._service.outlived(self.wire, left=left, over=over))
 
     def drain(self) -> None:
         """Close if no request is under way; one that is ends the connection."""

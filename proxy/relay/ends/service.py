@@ -52,6 +52,7 @@ class Service:
 
     def go_on(self, verdict: Verdict, asking: Asking) -> int | Fault:
         """Do with a parked request what `verdict` says."""
+        self.look_after_idle()
         self._shared.parking.forget(asking)
         head = self.talk.head
         if head is None:
@@ -80,6 +81,15 @@ class Service:
             return out
         backend.write(out)
         return PATIENCE
+
+    def look_after_idle(self) -> None:
+        """Leave an idle upstream that has left us: its end may be told after a request has come.
+
+        What is written to it then is lost, and cannot be sent again: it may have been served.
+        """
+        backend = self._upstream
+        if backend is not None and backend.left():
+            backend.close(at_once=True)
 
     def _open(self, asking: Asking, source: int) -> Backend:
         backend = Backend(asking, source, Follower(self._shared.responses))
@@ -178,6 +188,18 @@ class Service:
             self.talk.cause = "client"
         if self.active is not None:
             self.active.end_tunnel(reset=reset)
+
+    def outlived(self, wire: Wire, *, left: bool, over: bool) -> int:
+        """The upstream is gone (`left`), and the next one is another's (`over`)."""
+        follows = self.talk.outlived(unread=wire.unread()) if over else PATIENCE
+        if left and not follows and self._upstream is not None:
+            return self.talk.forsaken()
+        return follows
+
+    def half_closed(self, wire: Wire) -> bool:
+        """The client sends no more; whether it is answered all the same."""
+        answers = self._shared.answers_half_closed
+        return self.talk.half_closed(answers=answers, stalled=wire.stalled)
 
     def let_go(self) -> None:
         """Close the backends: at once where an answer is still owed."""

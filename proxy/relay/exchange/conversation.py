@@ -4,10 +4,11 @@ It works on one request at a time. While the answer is outstanding, further byte
 pipelined requests are answered in order and a byte that follows an upgrade request is neither
 request nor tunnel until the upstream has decided.
 
-Either side's close is the other's. A client that ends its side while the upstream works on its
-request is taken for gone, as the end of a closed connection looks the same, and its upstream
-connection is cut; unless it is to be answered all the same (`half_closed`). In a tunnel one
-direction may outlive the other.
+While a request is under way either side's close is the other's; between requests an upstream's
+costs the client nothing, and the next request gets a connection of its own. A client that ends its
+side while the upstream works on its request is taken for gone, as the end of a closed connection
+looks the same, and its upstream connection is cut; unless it is to be answered all the same
+(`half_closed`). In a tunnel one direction may outlive the other.
 """
 
 from __future__ import annotations
@@ -213,8 +214,17 @@ class Conversation:
         return head is not None and head.expects and body is not None and not body.begun
 
     def _left(self, follower: Follower) -> int:
-        if follower is self._follower or self.intake.stage == HEAD:
-            return FINISH  # nobody is left to take the rest of a body that was answered early
+        # Nobody is left to take the rest of a body that was answered early.
+        early = follower is self._follower and self.intake.stage == BODY
+        return FINISH if early else PATIENCE
+
+    def forsaken(self) -> int:
+        """The upstream that has served this client is gone, or asked to go: a restart, or the end.
+
+        Its client is to see that, though the close of an idle connection alone costs it nothing.
+        """
+        if self.intake.stage == HEAD:
+            return FINISH
         self.last = True
         return PATIENCE
 

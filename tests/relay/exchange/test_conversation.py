@@ -159,10 +159,27 @@ def test_what_is_too_slow(
     assert (played.talk.cause == "timeout") == (follows == ABORT)
 
 
-def test_control_plane_that_closes_an_idle_connection_costs_the_client_nothing() -> None:
+@pytest.mark.parametrize("source", [CONTROL, UPSTREAM])
+def test_a_backend_that_closes_an_idle_connection_costs_the_client_nothing(source: int) -> None:
     played = after(get(b"/"), answer=OK)
-    assert played.talk.heard(f.Follower(played.follower._heads), CONTROL, f.LEFT) == PATIENCE
+    assert played.talk.heard(played.follower, source, f.LEFT) == PATIENCE
+    played.client([get(b"/2")])
+    assert not played.talk.last
+
+
+def test_an_upstream_that_closes_behind_an_early_answer_ends_the_rest_of_the_body() -> None:
+    played = after(POST + b"12", answer=OK)
     assert played.talk.heard(played.follower, UPSTREAM, f.LEFT) == FINISH
+
+
+def test_an_idle_client_of_an_upstream_that_is_gone_is_closed() -> None:
+    assert after(get(b"/"), answer=OK).talk.forsaken() == FINISH
+
+
+def test_a_request_is_the_last_one_when_the_upstream_is_gone() -> None:
+    played, _ = read(get(b"/"))
+    assert played.talk.forsaken() == PATIENCE
+    assert played.talk.last
 
 
 def test_parked_body_waits_and_goes_on_with_its_head() -> None:

@@ -140,6 +140,7 @@ class Pair:
         self.unix: str | None = None
         self.control: web.AppRunner | None = None
         self.over = False
+        self.listener: asyncio.Server | None = None  # of the upstream
         self.polled = asyncio.Event()  # ends the long polls of the control plane
 
     @property
@@ -163,6 +164,11 @@ class Pair:
 
     async def sent(self, *segments: bytes) -> Wire:
         return await (await self.connect()).send(*segments)
+
+    def stop_listening(self) -> None:
+        """Whoever connects to the upstream from here on is refused."""
+        assert self.listener is not None
+        self.listener.close()
 
     async def accept(self) -> Wire:
         async with asyncio.timeout(PATIENCE):
@@ -249,6 +255,7 @@ async def pair(
     else:
         upstream = await asyncio.start_server(ends.accept_wire, "127.0.0.1", 0, limit=2**24)
         address = TcpAddress("127.0.0.1", upstream.sockets[0].getsockname()[1])
+    ends.listener = upstream
     shared = Shared(
         gate=ends.gate,
         dial=dial or address,
