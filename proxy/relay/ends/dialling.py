@@ -110,8 +110,10 @@ class Dialler:
             theirs.setblocking(False)
             await self._control(theirs)
             await self._loop.create_unix_connection(lambda: backend, sock=ours)
-        except Exception:
-            logger.exception("cannot reach the control plane")
+        except BaseException as error:
             for end in ends:
                 end.close()
+            if not isinstance(error, Exception):
+                raise  # given up meanwhile
+            logger.exception("cannot reach the control plane")
             backend.refused(502, "cannot reach the control plane")
