@@ -193,8 +193,8 @@ class Conversation:
             self.intake.stage = TUNNEL  # from which what is held has still to be taken
         if event in {events.BEGUN, events.SWITCHED}:
             return PATIENCE
-        if event == events.LEFT:
-            return PATIENCE if source == CONTROL else self._left(follower)
+        if event in {events.LEFT, events.STRAY}:
+            return PATIENCE if source == CONTROL else self._left(follower, event)
         if event == events.BROKEN:
             return self._cut(FINISH) if self.status else Fault(502, follower.fault)
         if follower.reset and event != events.VANISHED:
@@ -213,10 +213,11 @@ class Conversation:
         head, body = self.head, self.intake.body
         return head is not None and head.expects and body is not None and not body.begun
 
-    def _left(self, follower: Follower) -> int:
-        # Nobody is left to take the rest of a body that was answered early.
-        early = follower is self._follower and self.intake.stage == BODY
-        return FINISH if early else PATIENCE
+    def _left(self, follower: Follower, event: int) -> int:
+        if follower is self._follower and self.intake.stage == BODY:
+            return FINISH  # nobody is left to take the rest of a body that was answered early
+        # Stray bytes may be of an answer that the client takes for longer than we do.
+        return PATIENCE if event == events.LEFT else self.forsaken()
 
     def forsaken(self) -> int:
         """The upstream that has served this client is gone, or asked to go: a restart, or the end.

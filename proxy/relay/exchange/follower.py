@@ -24,8 +24,9 @@ STAGES: Final = ("idle", "head", "length", "chunked", "until close", "tunnel", "
 
 # What has happened: nothing new; the final answer has begun, or it is complete, or a tunnel is
 # open. From BROKEN on the connection is of no use any more: there is no answer (`fault` says why)
-# or only a part of one, a kept connection ended under a request, while idle, or as a tunnel.
-MORE, BEGUN, ENDED, SWITCHED, BROKEN, CUT, VANISHED, LEFT, LOST = range(9)
+# or only a part of one, a kept connection ended under a request, while idle, or as a tunnel, or
+# brought bytes while idle.
+MORE, BEGUN, ENDED, SWITCHED, BROKEN, CUT, VANISHED, LEFT, LOST, STRAY = range(10)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +89,7 @@ class Follower:
         if stage == IDLE:
             # Nobody asked. What it is cannot be told, so nobody gets it as an answer.
             self.stage = GONE
-            return LEFT, b""
+            return STRAY, b""
         return MORE, b"" if stage == GONE else data
 
     def over(self, *, reset: bool) -> int:

@@ -107,6 +107,14 @@ async def test_bytes_after_the_response_are_nobodys_and_end_the_connection() -> 
 
 
 @both_loops
+async def test_bytes_nobody_asked_for_end_an_idle_connection() -> None:
+    async with pair() as p:
+        client, upstream = await p.kept()
+        await upstream.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        assert await client.rest() == b""
+
+
+@both_loops
 async def test_kept_connection_that_dies_under_a_request_ends_without_an_answer() -> None:
     async with pair() as p:
         client, upstream = await p.kept()
