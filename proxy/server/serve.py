@@ -69,8 +69,7 @@ class Server:
         upstream = settings.upstream if settings.deferred_init else settings.upstream.at_once()
         mapping = upstream.fields_and_files
         native = upstream.native if settings.deferred_init else None
-        self._settings = settings
-        self._log = log
+        self._settings, self._log = settings, log
         self._run_dir = upstream.run_dir or private_run_dir()
         key = settings.init.key
         keys = (key, upstream.forward.key)
@@ -153,6 +152,7 @@ class Server:
             places=room.places,
             trusted_proxies=settings.listen.trusted_proxies,
             trust_unix=settings.listen.unix.trusted,
+            forwarded=settings.listen.forwarded,
             hold=settings.gate.hold,
             admits=doorkeeper.admits if doorkeeper.enforces else None,
             strip_session_keys=settings.gate.strip_session_keys,

@@ -66,6 +66,10 @@ class ListenSettings(Model):
         description="Networks whose X-Forwarded-* headers are appended to; anybody else's are "
         "replaced.",
     )
+    forwarded: bool = Field(
+        default=False,
+        description="Tell the upstream of the client in Forwarded (RFC 7239) as well.",
+    )
     unix: UnixSettings = Field(
         default=UnixSettings(), description="For an address that is a Unix socket."
     )

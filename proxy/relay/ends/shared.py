@@ -44,6 +44,7 @@ class Shared:
     `places` are kept beyond the limit of connections for the control paths.
     `hold` is how many seconds a request waits that the gate wants to be held. Peers in
     `trusted_proxies` may say who their client is; those on a Unix socket only with `trust_unix`.
+    `forwarded`: the upstream is told of the client in that field as well.
     `tally` and `access` hear of each request at its end.
     """
 
@@ -57,6 +58,7 @@ class Shared:
         refuse: Callable[[Verdict, RequestHead], Refusal] = plain_refusal,
         trusted_proxies: Iterable[Network] = (),
         trust_unix: bool = False,
+        forwarded: bool = False,
         headers: Callable[[RequestHead], tuple[tuple[str, str], ...]] = lambda _head: (),
         places: int = 64,
         hold: float = 0,
@@ -71,7 +73,7 @@ class Shared:
         self.most = limits.connections
         self.places = places
         self.headers = headers
-        self.peers = Peers(trusted_proxies, trust_unix=trust_unix)
+        self.peers = Peers(trusted_proxies, trust_unix=trust_unix, forwarded=forwarded)
         self.telling = Telling(tally, access)
         self.heads = HeadReader(limits, strip_session_keys=strip_session_keys)
         self.responses = ResponseReader(limits.head_size)

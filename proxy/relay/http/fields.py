@@ -9,6 +9,7 @@ Decided here and nowhere else; every other field goes on as it came.
 | `Transfer-Encoding` | `chunked`, spelled exactly so |
 | `Content-Length` | itself, or without very many zeros |
 | `Upgrade` | itself, on an HTTP/1.1 request whose `Connection` names it; never `h2c` |
+| `Max-Forwards` of TRACE and OPTIONS | one less; with 0 the request ends here |
 | `X-Forwarded-For/-Proto/-Host` | what `Forwarding` says |
 | `Forwarded`, `X-Real-IP`, every other `X-Forwarded-…` | nothing, unless the peer is trusted |
 | `X-Init-API-Key` | nothing (the control plane gets it) |
@@ -34,8 +35,8 @@ CHUNKED: Final = -1  # `RequestHead.length` of a body whose length its chunks te
 
 # `_` counts as `-` in the names that we set: CGI-like servers cannot tell the two apart.
 _SPECIAL: Final = re.compile(
-    rb"\r\n(connection|content-length|expect|host|keep-alive|proxy-connection|te"
-    rb"|transfer-encoding|upgrade|forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_][^:\r]++"
+    rb"\r\n(connection|content-length|expect|host|keep-alive|max-forwards|proxy-connection"
+    rb"|te|transfer-encoding|upgrade|forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_][^:\r]++"
     rb"|x[-_]init[-_]api[-_]key|x[-_]request[-_]id):[\t ]*([^\r]*)",
     re.IGNORECASE,
 )
@@ -43,6 +44,7 @@ _ANY: Final = re.compile(rb"\r\n([^:\r]++):[^\r]*+")
 _OWS: Final = b"\t "
 _ONE_TOKEN: Final = re.compile(TOKEN + rb"+")
 _STRUCK: Final = frozenset({b"keep-alive", b"proxy-connection", b"te"})
+_COUNTED: Final = frozenset({b"OPTIONS", b"TRACE"})
 _FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 _CLAIMS: Final = frozenset({b"forwarded", b"x-real-ip"})
 _CLAIM: Final = b"x-forwarded-"
@@ -63,6 +65,8 @@ def judge(head: RequestHead, start: int) -> None:
         head.expects = _values(found, b"expect")[0].lower() == b"100-continue"
     for name in _STRUCK & found.keys():
         head.edits += ((*match.span(), b"") for match in found[name])
+    if b"max-forwards" in found and head.method in _COUNTED:
+        _count_down(head, found[b"max-forwards"])
     for name in _FORWARDED & found.keys():
         head.forwarded[name] = _values(found, name)
         head.edits += ((*match.span(), b"") for match in found[name])
@@ -122,6 +126,16 @@ def _judge_framing(head: RequestHead, found: _Found) -> None:
         if len(lengths[0]) > 18:  # zeros that nobody has to have room for
             span = found[b"content-length"][0].span()
             head.edits.append((*span, b"\r\nContent-Length: %d" % head.length))
+
+
+def _count_down(head: RequestHead, found: list[re.Match[bytes]]) -> None:
+    """RFC 9110 section 7.6.2."""
+    value = found[0][2].rstrip(_OWS)
+    if len(found) > 1 or DIGITS.fullmatch(value) is None:
+        raise HeadError(400, "the Max-Forwards field is not a number")
+    if not int(value):
+        raise HeadError(405, f"{head.method.decode()} is not served by the proxy itself")
+    head.edits.append((*found[0].span(), b"\r\nMax-Forwards: %d" % (int(value) - 1)))
 
 
 def _judge_connection(

@@ -1,8 +1,10 @@
-"""`X-Forwarded-*`: who is asking, told to the next hop.
+"""`X-Forwarded-*`, and `Forwarded` where it is wanted: who is asking, told to the next hop.
 
 A peer that is not trusted is the client: what it says of itself is replaced. A trusted one is a
 proxy in front of us: its own address goes to the end of the list that it sent, and the scheme
 and host that the client used are what it says, if it says so.
+
+`Forwarded` (RFC 7239) is a list, so what a trusted proxy has said in it stays, and ours is added.
 
 A Unix socket has no address, so it adds none; whether what its peer says is kept is `trust_unix`.
 """
@@ -28,21 +30,27 @@ _PROTO: Final = b"x-forwarded-proto"
 class Forwarding:
     """The lines for requests of one peer; `address` is empty for a Unix socket."""
 
-    __slots__ = ("_prefix", "address", "trusted")
+    __slots__ = ("_element", "_prefix", "address", "trusted")
 
-    def __init__(self, address: bytes, *, trusted: bool) -> None:
+    def __init__(self, address: bytes, *, trusted: bool, forwarded: bool = False) -> None:
         self.trusted = trusted
         self.address = address
         self._prefix = b"\r\nX-Forwarded-For: " + address if address else b""
         self._prefix += b"\r\nX-Forwarded-Proto: http"
+        node = b'"[%b]"' % address if b":" in address else address or b"unknown"
+        self._element = b"\r\nForwarded: for=%b;proto=http" % node if forwarded else b""
 
     def lines(self, told: Told, host: bytes | None) -> bytes:
         """Header lines, each with its leading CRLF; what a request told, and its `Host`."""
         if self.trusted and told:
-            return self._extended(told, host)
-        if host is None:
-            return self._prefix
-        return self._prefix + b"\r\nX-Forwarded-Host: " + host
+            lines = self._extended(told, host)
+        elif host is None:
+            lines = self._prefix
+        else:
+            lines = self._prefix + b"\r\nX-Forwarded-Host: " + host
+        if not self._element:
+            return lines
+        return lines + self._element + (b';host="%b"' % host if host else b"")
 
     def _extended(self, told: Told, host: bytes | None) -> bytes:
         addresses = [*told.get(_FOR, ()), self.address]
@@ -55,10 +63,13 @@ class Forwarding:
 
 
 class Peers:
-    """Knows which peers are trusted."""
+    """Knows which peers are trusted, and whether `Forwarded` is written."""
 
-    def __init__(self, trusted: Iterable[Network], *, trust_unix: bool) -> None:
-        self._unix = Forwarding(b"", trusted=trust_unix)
+    def __init__(
+        self, trusted: Iterable[Network], *, trust_unix: bool, forwarded: bool = False
+    ) -> None:
+        self._unix = Forwarding(b"", trusted=trust_unix, forwarded=forwarded)
+        self._forwarded = forwarded
         self._networks = tuple(trusted)
         self._known: dict[str, Forwarding] = {}
 
@@ -79,4 +90,5 @@ class Peers:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         trusted = any(address in network for network in self._networks)
-        return Forwarding(str(address).encode(), trusted=trusted)
+        told = str(address).encode()
+        return Forwarding(told, trusted=trusted, forwarded=self._forwarded)

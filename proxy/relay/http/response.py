@@ -107,8 +107,6 @@ def _length(lengths: list[bytes], codings: list[bytes]) -> int:
     if codings:
         if lengths:
             raise ResponseError("both Transfer-Encoding and Content-Length")
-        if not all(codings):
-            raise ResponseError("an empty Transfer-Encoding")
         named = [coding.strip(b"\t ") for coding in b",".join(codings).split(b",")]
         named = [coding for coding in named if coding]  # RFC 9110 section 5.6.1.2
         if not named:

@@ -116,3 +116,48 @@ def test_empty_elements_of_a_response_coding_do_not_count() -> None:
     framing = ResponseReader(65536).read(data, bodiless=False, old=False)
     assert framing is not None
     assert framing.length == CHUNKED
+
+
+@pytest.mark.parametrize("method", [b"OPTIONS", b"TRACE"])
+def test_forwards_are_counted_down(method: bytes) -> None:
+    data = message(method + b" / HTTP/1.1", b"Host: a", b"Max-Forwards: 7")
+    assert b"\r\nMax-Forwards: 6\r\n" in sent(data)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([b"Max-Forwards: 0"], 405),
+        ([b"max-forwards:\t00 "], 405),
+        ([b"Max-Forwards: x"], 400),
+        ([b"Max-Forwards: 1", b"Max-Forwards: 2"], 400),
+    ],
+)
+def test_a_request_ends_here_when_it_may_go_no_further(fields: list[bytes], status: int) -> None:
+    with pytest.raises(HeadError) as caught:
+        READER.read(message(b"TRACE / HTTP/1.1", b"Host: a", *fields))
+    assert caught.value.status == status
+
+
+def test_forwards_of_other_methods_are_not_counted() -> None:
+    assert b"\r\nMax-Forwards: 0\r\n" in sent(get(b"/", b"Max-Forwards: 0"))
+
+
+def test_the_upstream_is_told_of_the_client_in_forwarded_where_it_is_wanted() -> None:
+    told = b"\r\nForwarded: for=1.2.3.4;proto=http;host="
+    stranger = Forwarding(b"1.2.3.4", trusted=False, forwarded=True)
+    assert sent(get(b"/", b"Forwarded: for=6.6.6.6"), stranger).count(b"Forwarded: for=") == 1
+    assert told + b'"a"\r\n' in sent(get(b"/"), stranger)
+    assert b"\r\nForwarded: " not in sent(get(b"/"))
+
+
+def test_what_a_trusted_proxy_says_in_forwarded_comes_before_what_we_say() -> None:
+    front = Forwarding(b"fd00::1", trusted=True, forwarded=True)
+    said = b"Forwarded: for=6.6.6.6;proto=https"
+    out = sent(get(b"/", said, b"X-Forwarded-Proto: https"), front)
+    assert out.index(said) < out.index(b'\r\nForwarded: for="[fd00::1]";proto=http;host="a"\r\n')
+
+
+def test_a_client_on_a_unix_socket_is_unknown_in_forwarded() -> None:
+    out = sent(get(b"/"), Forwarding(b"", trusted=False, forwarded=True))
+    assert b"\r\nForwarded: for=unknown;proto=http" in out
