@@ -1,4 +1,4 @@
-"""How long to wait before an upstream that has died is started again, and when to give up."""
+"""How long to wait before what has died is started again, and when to give up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Backoff:
     It is `spent` once there were `limit` deaths within `within` seconds.
     """
 
-    def __init__(self, limit: int, within: float) -> None:
+    def __init__(self, limit: int = 1, within: float = 0.0) -> None:
         self._within = within
         self._deaths: collections.deque[float] = collections.deque(maxlen=limit)
         self._delay = 0.0

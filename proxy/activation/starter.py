@@ -71,7 +71,9 @@ class Starter(Protocol):
     found: Found | None
 
     lost: asyncio.Future[str]
-    warmed: asyncio.Future[str | None]
+
+    @property
+    def warmed(self) -> asyncio.Future[str | None]: ...
 
     @property
     def unready(self) -> str | None: ...
@@ -112,7 +114,8 @@ class Starter(Protocol):
     def renew(self) -> None:
         """The user has gone for good, and what was warm meanwhile serves nobody else.
 
-        If something new is warmed in its place, `warmed` is another future from here on.
+        If something new is warmed in its place, `warmed` is another future from here on; so it is
+        after a loss of what was warm.
         """
 
     async def close(self) -> None:

@@ -36,7 +36,7 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     WARMED = "the fork server is warm, or was given up"
-    COOLED = "what was warm has gone with its user"
+    COOLED = "what was warm is gone"
     INIT_ACCEPTED = "POST /api/init accepted"
     UPSTREAM_READY = "readiness probe passed"
     INIT_FAILED = "failed, everything undone"

@@ -44,7 +44,7 @@ _BACKLOG: Final = 8  # only we connect
 class RemotePlace:
     """The `Place` for `upstream.activation: launcher`: where all meet, and where only we do."""
 
-    returns = True  # with its container
+    apart = True
 
     def __init__(self, path: str, own: str) -> None:
         self._path = path

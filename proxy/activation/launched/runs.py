@@ -29,6 +29,11 @@ class Runs:
     def __iter__(self) -> Iterator[int]:
         return iter(self._running)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was started that was not stopped, or lost, since."""
+        return self._plan is None and not self._running
+
     def begin(self, plan: Plan) -> None:
         """A start is about to be asked for: pids that ended before it are other processes'."""
         self._ended_early.clear()
@@ -72,6 +77,7 @@ class Runs:
 
     def lose(self, exit_: Exit) -> None:
         """All have ended with their launcher."""
+        self._plan = None
         for exited in self._running.values():
             if not exited.done():
                 exited.set_result(exit_)

@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from proxy.activation.backoff import Backoff
 from proxy.activation.tasks import cancel, failed
 from proxy.errors import LauncherError
 
@@ -32,11 +34,11 @@ _STOP_MARGIN: Final = 20.0
 class Place(Protocol):
     """Where launchers live.
 
-    `returns`: when one is lost, another comes by itself.
+    `apart`: in a container of their own, which ends with them.
     """
 
     @property
-    def returns(self) -> bool: ...
+    def apart(self) -> bool: ...
 
     async def launch(self, on_event: OnEvent) -> Launcher:
         """One that has said hello. Raises `LauncherError`."""
@@ -52,7 +54,8 @@ class Session:
     """A launcher at `place`, opened when it is needed and again after a loss.
 
     `on_event` gets what it tells; `prepare(launcher)` is awaited with each new one before anybody
-    uses it; `on_lost(reason)` hears of the end of one, once nothing of its `runs` is left.
+    uses it; `on_lost(reason)` hears of the end of one, once nothing of its `runs` is left, and of
+    each that could not be had in its place.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class Session:
         self._launcher: Launcher | None = None
         self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._hurried = asyncio.Event()
         self._closing = False
 
     def __repr__(self) -> str:
@@ -79,6 +84,7 @@ class Session:
 
     async def open(self) -> None:
         """See that there is a launcher, and that it is prepared. Raises `LauncherError`."""
+        self._hurried.set()
         last = self._opening
         if last is not None and failed(last):
             # Tried again: what was lacking (memory, a descriptor) may be there now.
@@ -139,17 +145,33 @@ class Session:
             raise
 
     async def _watch(self, launcher: Launcher) -> None:
+        begun = time.monotonic()
         how = await self._place.bury(launcher, self._runs)
-        # The next start finds a new launcher: losing one costs a restart, not the pod.
+        self._backoff.died(time.monotonic() - begun)
         self._launcher = self._opening = None
         self._on_lost(f"the launcher {how}")
-        if self._place.returns and not self._closing:
-            # Warm again before anybody asks.
-            self._opening = asyncio.create_task(self._open(), name="open launcher")
-            self._opening.add_done_callback(_report)
+        self._follow()
 
+    def _follow(self) -> None:
+        """Have another one: losing one costs a restart, not the pod, nor the next user's time."""
+        if self._closing:
+            return
+        self._hurried.clear()
+        self._opening = asyncio.create_task(self._open_again(), name="open launcher again")
+        self._opening.add_done_callback(self._opened_again)
 
-def _report(opening: asyncio.Task[None]) -> None:
-    """Tell a failure that nobody may be waiting for; the next init tries again."""
-    if failed(opening) and not opening.cancelled():
-        logger.error("cannot use the launcher", extra={"error": str(opening.exception())})
+    async def _open_again(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.next()):
+                await self._hurried.wait()
+        await self._open()
+
+    def _opened_again(self, opening: asyncio.Task[None]) -> None:
+        error = None if opening.cancelled() else opening.exception()
+        if error is None:
+            return
+        # Nobody may have been waiting for it.
+        logger.error("cannot use the launcher", extra={"error": str(error)})
+        if self._launcher is None and self._opening is opening:  # else its end is seen in `_watch`
+            self._on_lost(str(error))
+            self._follow()

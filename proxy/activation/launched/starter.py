@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 _WORTH_IT: Final = 1 / 3  # of a cold start's time that a warm one may take,
 _QUICK: Final = 0.5  # seconds; or this, which is quick enough of whatever
 NOTHING_PRELOADED: Final = "nothing is preloaded"
+# Launchers in a row that are lost while they preload; the next ones do not.
+_FALLS: Final = 3
 
 
 class LaunchedStarter:
@@ -72,11 +74,13 @@ class LaunchedStarter:
             place, self._runs, on_event=self._event, prepare=self._prepare, on_lost=self._lose
         )
         self._renewing: asyncio.Task[None] | None = None
-        # A launcher that returns has a container of its own, which no user has seen.
-        self._keeps_files = not place.returns
+        # With its container a launcher loses whatever a user may have left there.
+        self._keeps_files = not place.apart
         self._used_since: float | None = None  # when the first user's code may have run
         self.owned_pids = place.owned_pids
         self.is_warm = False
+        self._preloading = False
+        self._falls = 0  # in a row, while it preloaded
         self._slow: str | None = None  # why a warm start is hardly worth the name
         self._judged: tuple[str | None, ...] = ()  # the last word on the warmth, if there was one
         self.found: Found | None = None
@@ -110,6 +114,8 @@ class LaunchedStarter:
         pid, kind, why = answer["pid"], answer["kind"], answer["why"]
         if kind == "warm" and self._slow is not None:
             kind, why = "partial", self._slow
+        if why == NOTHING_PRELOADED:
+            why = self._not_preloaded
         return Started(pid=pid, kind=kind, why=why, exited=self._runs.exited(pid))
 
     @property
@@ -157,6 +163,7 @@ class LaunchedStarter:
         """Somebody waits for `warmed`: what takes longer than a cold start is given up."""
         if not self.warmed.done():
             with contextlib.suppress(LauncherError):
+                await self._session.open()
                 await self._session.call("hasten")
 
     async def stop(self) -> None:
@@ -178,6 +185,7 @@ class LaunchedStarter:
 
     async def _renew(self, why: str | None) -> None:
         try:
+            await self._session.open()  # the last user may have taken the launcher along
             answer = await self._session.call("renew")
         except LauncherError as error:
             self._warm(str(error))
@@ -196,9 +204,11 @@ class LaunchedStarter:
 
     async def _tell_what_to_prepare(self, call: Call) -> None:
         upstream = self._upstream
-        preload = None if self._put_off else preload_message(upstream)
+        given_up = self._put_off or self._falls >= _FALLS
+        preload = None if given_up else preload_message(upstream)
         if preload is not None:
             preload["used_since"] = self._used_since
+        self._preloading = preload is not None
         fields = command_fields(upstream) | {
             "grace": upstream.stop_grace,
             "signal": upstream.stop_signal,
@@ -206,7 +216,13 @@ class LaunchedStarter:
         }
         await call("prepare", **fields)
         if preload is None:
-            self._warm(NOTHING_PRELOADED)
+            self._warm(self._not_preloaded)
+
+    @property
+    def _not_preloaded(self) -> str:
+        if self._falls < _FALLS:
+            return NOTHING_PRELOADED
+        return f"{NOTHING_PRELOADED}: {_FALLS} launchers in a row were lost while they preloaded"
 
     def _find(self, pid: int, plan: Plan) -> None:
         exited = self._runs.exited(pid)
@@ -215,10 +231,17 @@ class LaunchedStarter:
 
     def _lose(self, reason: str) -> None:
         logger.error("launcher lost", extra={"reason": reason})
+        idle, was_warm, self.is_warm = self._runs.idle, self.is_warm, False
+        self._falls += self._preloading
+        self._preloading = False
         exit_ = Exit(code=128 + signal.SIGKILL, reason=f"was killed because {reason}")
         self._runs.lose(exit_)
-        self.is_warm = False
         self._warm(reason)
+        if idle and was_warm:
+            # The one that follows warms for the next user, who is to wait for it.
+            self.warmed = asyncio.get_running_loop().create_future()
+            if self._on_warming is not None:
+                self._on_warming(0, 0)
         if not self.lost.done():
             self.lost.set_result(reason)
 
@@ -233,7 +256,7 @@ class LaunchedStarter:
             case "warm":
                 self._warmed(message)
             case "cold":
-                self.is_warm = False
+                self.is_warm = self._preloading = False
                 logger.error("starts will be cold", extra={"reason": message["why"]})
                 self._warm(message["why"])
             case "recording":
@@ -256,6 +279,7 @@ class LaunchedStarter:
             )
             logger.warning("warm starts will take long", extra={"reason": self._slow})
         self.is_warm = True
+        self._preloading, self._falls = False, 0
         self._warm(None)
 
     def _warm(self, why_not: str | None) -> None:

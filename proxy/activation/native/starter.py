@@ -79,10 +79,15 @@ class NativeStarter:
         self.owned_pids = launched.owned_pids
         self.found: Found | None = None
         self.lost = launched.lost
-        self.warmed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._judged: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
         return f"<NativeStarter {self._dormancy!r} out={self._out!r} {self._launched!r}>"
+
+    @property
+    def warmed(self) -> asyncio.Future[str | None]:
+        renewable = self._judged.done() and self._out is not None
+        return self._launched.warmed if renewable else self._judged
 
     @property
     def unready(self) -> str | None:
@@ -114,8 +119,8 @@ class NativeStarter:
             if self._demanded:
                 raise ActivationError(f"upstream.dormancy is native, but {why}")
             why = await asyncio.shield(self._launched.warmed)
-        if not self.warmed.done():
-            self.warmed.set_result(why)
+        if not self._judged.done():
+            self._judged.set_result(why)
 
     async def hasten(self) -> None:
         """An upstream that comes up is not overtaken by a cold start; a recording may be."""
@@ -157,8 +162,6 @@ class NativeStarter:
     def renew(self) -> None:
         """The fork server, if there is one; a dormant upstream is another one already."""
         self._launched.renew()
-        if self._out is not None:
-            self.warmed = self._launched.warmed
 
     async def close(self) -> None:
         await self._dormancy.cease()

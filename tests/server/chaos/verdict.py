@@ -100,7 +100,7 @@ class Verdict:
         kin = self._pod.kin()
         count = Counter(one.role for one in kin)
         exact = {"proxy": 1, "upstream": state == "ready"}
-        # Beside its proxy a launcher that was lost while dormant comes back with the next claim.
+        # What was lost comes back by itself, after a rest.
         most = {"launcher": 1, "forkserver": 1, "middle": 1, "waiting": 1}
         most["upstream's"] = most["upstream"] = state == "ready"
         right = all(count[role] == number for role, number in exact.items()) and all(

@@ -37,7 +37,7 @@ class OwnPlace:
     proxy, all but those of `keep`.
     """
 
-    returns = False
+    apart = False
 
     def __init__(
         self,
