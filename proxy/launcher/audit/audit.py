@@ -23,7 +23,7 @@ from .stack import Threads, caller, in_view, is_own, modules, note_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Callable, Iterator
 
     Modules = tuple[str, ...]  # who was being imported, innermost first
 
@@ -49,10 +49,13 @@ class Audit:
     """`names`: name -> stacks of the modules that read it; `everything`: stacks that read them all.
 
     `patterns`: stacks that read all names of some lower-case patterns. `written`: names that
-    modules set or removed. `files`: who looked at which.
+    modules set or removed. `files`: who looked at which. `who()` tells on whose behalf a name is
+    used; by nobody's it is not noted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, who: Callable[[], Modules] = modules, kept: int = KEPT) -> None:
+        self._who = who
+        self.kept = kept
         self.names: dict[str, list[Modules]] = {}
         self.everything: list[Modules] = []
         self.patterns: list[tuple[tuple[str, ...], Modules]] = []
@@ -103,6 +106,11 @@ class Audit:
             self.written.setdefault(name, tuple(stack))
         self.files.absorb(data["files"])
 
+    def trim(self) -> None:
+        """Keep no more than is proof enough."""
+        for stacks in self.names.values():
+            del stacks[KEPT:]
+
     def finish(self) -> None:
         """Nothing more comes that a fork could hold: remove it, and be quick to answer."""
         self.files.finish()
@@ -152,24 +160,26 @@ class Audit:
         if self._active:
             name = _name(key)
             stacks = self.names.setdefault(name, [])
-            if len(stacks) < KEPT:
-                stack = modules()
-                if stack not in stacks:
+            if len(stacks) < self.kept:
+                stack = self._who()
+                if stack and stack not in stacks:
                     stacks.append(stack)
 
     def note_write(self, key: object) -> None:
         if self._active:
-            self.written.setdefault(_name(key), modules())
+            stack = self._who()
+            if stack:
+                self.written.setdefault(_name(key), stack)
 
     def note_all(self) -> None:
         if not self._active:
             return
         frame = caller()
         kept = iterated(frame) if frame is not None else None
-        stack = modules()
+        stack = self._who()
         if kept is None:
             self._note_everything(stack)
-        elif (kept, stack) not in self.patterns:
+        elif stack and (kept, stack) not in self.patterns:
             self.patterns.append((kept, stack))
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
@@ -194,13 +204,13 @@ class Audit:
             self._note_calls(*calls.declares(args[0]))
 
     def _note_start(self, stack: Modules | None = None) -> None:
-        self._note_everything(stack or modules())
+        self._note_everything(stack or self._who())
         self.files.note_blind(stack)
 
     def _note_calls(self, environment: bool, files: bool) -> None:  # noqa: FBT001  as found
         if not files:  # who sees the environment is counted as seeing files as well
             return
-        stack, module = modules(), calls.executed()
+        stack, module = self._who(), calls.executed()
         if module is not None and module not in stack:
             stack = (module, *stack)
         self.files.note_blind(stack)
@@ -208,7 +218,7 @@ class Audit:
             self._note_everything(stack)
 
     def _note_everything(self, stack: Modules) -> None:
-        if stack not in self.everything:
+        if stack and stack not in self.everything:
             self.everything.append(stack)
 
 

@@ -35,8 +35,9 @@ def note_thread(function: object) -> None:
     kept = getattr(function, "__self__", None)
     if kept is None:
         kept = getattr(function, "__code__", None)
-    if kept is not None:
-        _threads[id(kept)] = kept, modules()
+    stack = importing()
+    if kept is not None and stack:
+        _threads[id(kept)] = kept, stack
 
 
 class Threads:
@@ -79,6 +80,16 @@ def modules() -> Modules:
     In a thread these are followed by those whose import has started it. When there are none, the
     module of the code that runs.
     """
+    found, running = _look()
+    return found or ((running,) if running else ("the interpreter's start",))
+
+
+def importing() -> Modules:
+    """The same, but none when nothing is being imported: of code that runs, nobody is to blame."""
+    return _look()[0]
+
+
+def _look() -> tuple[Modules, str | None]:
     found: list[str] = []
     running: str | None = None
     bottom: FrameType | None = None
@@ -92,7 +103,7 @@ def modules() -> Modules:
                 found.append(name)
         bottom, frame = frame, frame.f_back
     found += [name for name in _starters(bottom) if name not in found]
-    return tuple(found) or ((running,) if running else ("the interpreter's start",))
+    return tuple(found), running
 
 
 def _starters(bottom: FrameType | None) -> Modules:

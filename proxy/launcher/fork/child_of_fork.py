@@ -9,7 +9,8 @@ never passes through the fork server, of which the next child is a copy.
 
     here:     {"pid": n}                                        at birth
     launcher: {"delivered": […], "files": […], "run_dir": …, "env": {…}, "unset": […],
-               "title": […], "name": …, "report": bool}, with stdout, stderr (and a report's socket)
+               "title": […], "name": …, "report": null | {…}}, with stdout, stderr (and a
+               report's socket)
     here:     {"why": null | text}                              with a text it ends
 """
 
@@ -124,8 +125,8 @@ def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
         os.environb[_raw(name)] = _raw(value)
     hold_off()
     _rewrite(message["title"], message["name"], {*message["unset"], *message["env"]})
-    if message.get("report"):
-        Reporter(os.dup(descriptors[2]))
+    if message.get("report") is not None:
+        Reporter(os.dup(descriptors[2]), message["report"])
     for fd in descriptors:
         os.close(fd)
 

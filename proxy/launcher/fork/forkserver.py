@@ -105,13 +105,13 @@ class ForkServer:
         if differs:
             raise StaleError(differs)
         self._threads.install()
-        if config.get("trial"):
-            self._try(config, leftovers, present)
-        else:
-            self._draws.install()
-            with self._lookout(config.get("files", [])):
+        self._draws.install()
+        with self._lookout(config.get("files", [])):
+            if "trial" in config:
+                self._try(config, leftovers, present)
+            else:
                 self._import_all(config["modules"], leftovers, config.get("linger", 0))
-            self._draws.remove()
+        self._draws.remove()
         self._threads.remove()
         changed = "since" in config and changed_since(
             config["since"], [*self._own, *AUDIT.files.opened]
@@ -167,13 +167,13 @@ class ForkServer:
         self._stream.send({"event": "importing", "module": module, "done": done})
 
     def _try(self, config: dict[str, Any], leftovers: Leftovers, present: dict[str, Any]) -> None:
-        """Report on every module; returns, to serve, when there is nothing to strike."""
+        """Report on every module; returns, to serve, when it has struck nothing by itself."""
         trial = Trial(AUDIT, config["trial"])
         report = trial.run(config["modules"], leftovers, self._threads, self._step)
         self._stream.send(dict(report, identity=present))
         if report["struck"] or report["hits"]:
             os._exit(0)
-        sys.meta_path.remove(trial)
+        trial.end()
         leftovers.close()
 
     def _import(self, name: str) -> None:
@@ -294,5 +294,5 @@ def main() -> Callable[[], None]:
     try:
         server.serve()
     except Grown:
-        AUDIT.remove()
+        pass
     return lambda: entry.run(server.command)

@@ -5,6 +5,9 @@ another (within a `try`, or with a setting that is put back afterwards) comes af
 never imported by itself. `sys.modules` has them as they were finished. What the upstream has made
 is removed when the recording is done. It is a thread of its own, because the upstream must not
 notice. Used in recording runs only.
+
+With the names that may be delivered it tells also what was done with them while something was being
+imported. What the program does with them otherwise does not concern a preload.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ import socket
 import sys
 import threading
 
+from ..audit.audit import Audit
 from ..audit.calls import executed
+from ..audit.stack import importing
+from . import reads
+from .imports import Imports
 from .traces.state import whole
 
 TYPE_CHECKING = False
@@ -26,7 +33,15 @@ _MAKING = frozenset("wxa+")
 
 
 class Reporter:
-    def __init__(self, fd: int) -> None:
+    """`names`: patterns of those that will (`names`) or may (`likely`) be delivered; or none."""
+
+    def __init__(self, fd: int, names: dict[str, list[str]]) -> None:
+        self._names = names
+        self._imports = Imports()
+        self._imports.install()
+        self._audit = Audit(importing, sys.maxsize)
+        if names:
+            self._audit.install()
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(True)
         self._made: dict[str, None] = {}
@@ -36,13 +51,30 @@ class Reporter:
         threading.Thread(target=self._serve, name="reporter", daemon=True).start()
 
     def _serve(self) -> None:
-        """One report per byte received."""
-        while self._socket.recv(1):
-            loaded = dict.fromkeys(sys.modules)
-            order = [name for name in self._begun if name in loaded]
-            modules = list(dict.fromkeys([*order, *loaded]))
-            report = {"modules": modules, "made": list(self._made), "state": whole()}
+        """One report per byte received: "m" asks for what it has made only."""
+        while asked := self._socket.recv(1):
+            report: dict[str, Any] = {"made": list(self._made)}
+            if asked != b"m":
+                report.update(self._report())
             self._socket.sendall(json.dumps(report).encode() + b"\n")
+
+    def _report(self) -> dict[str, Any]:
+        loaded = dict.fromkeys(sys.modules)
+        order = [name for name in self._begun if name in loaded]
+        return {
+            "modules": list(dict.fromkeys([*order, *loaded])),
+            "state": whole(),
+            "seconds": dict(self._imports.seconds),
+            **(self._told() if self._names else {}),
+        }
+
+    def _told(self) -> dict[str, Any]:
+        needed = self._imports.needed
+        return {
+            "needed": {name: list(needed.get(name, ())) for name in list(sys.modules)},
+            "reads": reads.reads(self._audit, self._names["names"]) + reads.whole(self._audit),
+            "likely": reads.reads(self._audit, self._names["likely"]),
+        }
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "import":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..warm.zygote import Zygote
 
 PROBE_INTERVAL = 0.1  # seconds
+REPORT_LIMIT = 30.0  # seconds for an upstream that is busy with its own start, too
 TAIL = 5  # lines of the upstream's stderr in an error
 
 
@@ -41,14 +42,17 @@ class Boot:
         self._socket: socket.socket | None = None
         self._made: list[str] = []
 
-    def start(self, spec: Spec, scratch: str) -> None:
-        """Raises `LaunchError`. `scratch` is its directory for temporary files."""
+    def start(self, spec: Spec, scratch: str, names: dict[str, list[str]]) -> None:
+        """Raises `LaunchError`. `scratch` is its directory for temporary files.
+
+        What is done with the `names` is part of its report.
+        """
         ours, theirs = socket.socketpair()
         self._socket = ours
         stdout, stderr = self._output.open()
         spec = _with_env(spec, {"TMPDIR": scratch})
         try:
-            self._pid = self._zygote.fork(spec, stdout, stderr, theirs.fileno())
+            self._pid = self._zygote.fork(spec, stdout, stderr, report=theirs.fileno(), names=names)
         finally:
             theirs.close()
             os.close(stdout)
@@ -66,19 +70,20 @@ class Boot:
                 raise LaunchError(late % (timeout, self._ready.where))
             self._loop.run_until(lambda: self._ended, PROBE_INTERVAL)
 
-    def report(self) -> dict[str, Any]:
+    def report(self, what: bytes = b"?") -> dict[str, Any]:
         """Ask once (see `fork.reporter`); what it has made so far is remembered."""
         assert self._socket is not None
         data = b""
-        self._socket.settimeout(PROBE_TIMEOUT)
+        self._socket.settimeout(REPORT_LIMIT)
         try:
-            self._socket.sendall(b"?")
+            self._socket.sendall(what)
             while not data.endswith(b"\n"):
                 chunk = self._socket.recv(65536)
                 if not chunk:
                     raise LaunchError("cannot record: the upstream has ended")
                 data += chunk
         except OSError as error:
+            self._socket.close()  # half an answer is none, nor a part of the next one
             raise LaunchError("cannot record: the upstream does not answer: %s" % error) from None
         report: dict[str, Any] = json.loads(data)
         self._made = report["made"]
@@ -88,7 +93,7 @@ class Boot:
         """Kill it, and remove the files and directories that it has made."""
         if self._pid is not None:
             try:
-                self.report()
+                self.report(b"m")
             except LaunchError:
                 pass  # what it made before is known
             send_signal(-self._pid, signal.SIGKILL)

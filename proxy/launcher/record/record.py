@@ -1,14 +1,15 @@
 """Finds out which modules of an upstream can be preloaded.
 
-    boot    run the upstream once to its readiness, note the modules it has loaded, end it
-    trial   in a fresh interpreter, import them under audit; strike every module that reads, sets
-            or iterates over a name that may be delivered, raises, or leaves behind what a fork
-            cannot carry over, and every module that imports such a one
+    boot    run the upstream once to its readiness under audit, note the modules it has loaded and
+            who needs whom, end it; strike every module that reads, sets or iterates over a name
+            that may be delivered, and every module that needs such a one
+    trial   in a fresh interpreter, import the others, again under audit; strike as before, and who
+            raises, or leaves behind what a fork cannot carry over
     again   with those blocked, until a fresh interpreter finds nothing more to strike
     compare start the upstream from that last trial, and see that it is as the first one was; else
             strike whoever has made the difference, and try again
 
-One trial is not enough: the first reader fills a process-wide cache and hides the next one. The
+The boot is not enough: the first reader fills a process-wide cache and hides the next one. The
 last trial, in which nothing was struck and nothing blocked was asked for, is the verification.
 """
 
@@ -23,6 +24,7 @@ from ..session.preload import LINGER
 from ..warm.birth import PACKAGE
 from ..warm.zygote import Zygote
 from .boot import Boot
+from .judge import Judge
 from .planfile import Plan, summary
 
 TYPE_CHECKING = False
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .ready import Ready
 
 ROUNDS = 12  # trials; each strikes at least one module, and chains of caches are short
+NOTHING: dict[str, Any] = {"struck": {}, "reads": [], "likely": []}
 
 
 class Recorder:
@@ -57,54 +60,55 @@ class Recorder:
         self._children = children
         self._spec = spec
         self._command = command
-        self._names = preload.names
-        self._likely = preload.likely
+        self._patterns = {"names": preload.names, "likely": preload.likely}
         self._ready = ready
         self._timeout = preload.timeout
         self._say = say
 
     def run(self) -> Plan:
         """Raises `LaunchError`. Leaves no process and no file."""
-        cold = self._boot()
+        cold = self._run(self._empty(), self._patterns)
         listing = [str(module) for module in cold["modules"] if not _is_ours(module)]
         self._say("the upstream has loaded %d modules" % len(listing))
+        judge = Judge(cold["needed"], cold["seconds"])
         struck = self._program(listing)
+        found = judge.verdict(cold, struck)
+        self._say("the start strikes %s" % summary(found))
         for number in range(ROUNDS):
+            struck.update(found)
             listing = [module for module in listing if module not in struck]
             zygote = self._zygote()
             report = self._trial(zygote, listing, struck)
-            found = {name: why for name, why in report["struck"].items() if name not in struck}
             missing = set(report.get("missing", ()))
             listing = [module for module in listing if module not in missing]
+            found = judge.verdict(report, struck)
             text = summary(found)
             self._say("trial %d of %d modules strikes %s" % (number + 1, len(listing), text))
-            if not found and not report["hits"]:
-                warm = self._run(zygote)
-                found = _differs(report["changes"], cold["state"], warm["state"])
-                if not found:
-                    seconds = {"cold": cold["seconds"], "warm": warm["seconds"]}
-                    return self._plan(report["identity"], listing, struck, seconds)
-                self._say("a warm start strikes %s" % summary(found))
-            struck.update(found)
+            if found or report["hits"]:
+                zygote.close("something was struck")
+                self._children.sweep()
+                continue
+            warm = self._run(zygote, {})
+            found = judge.verdict(
+                _differing(report["changes"], cold["state"], warm["state"]), struck
+            )
+            if not found:
+                seconds = {"cold": cold["took"], "warm": warm["took"]}
+                return self._plan(report["identity"], listing, struck, seconds)
+            self._say("a warm start strikes %s" % summary(found))
         raise LaunchError("cannot record: %d trials have not come to an end" % ROUNDS)
 
     def _trial(self, zygote: Zygote, modules: list[str], struck: dict[str, str]) -> dict[str, Any]:
-        trial = {
-            "names": self._names,
-            "likely": self._likely,
-            "blocked": sorted(struck),
-            "linger": LINGER,
-        }
+        trial = dict(self._patterns, blocked=sorted(struck), linger=LINGER)
         zygote.start(self._spec, self._command, modules, self._timeout, trial=trial)
-        self._loop.run_until(lambda: zygote.warm or zygote.pid is None)
-        if not zygote.warm:
-            self._children.sweep()
+        self._loop.run_until(lambda: zygote.warm or zygote.pid is None or zygote.report)
         if zygote.report is not None:
             return zygote.report
+        self._children.sweep()
         if zygote.module is None:
             raise LaunchError(zygote.why)
         # It hung or ended the process: that is all there is to know about this module.
-        return {"struck": {zygote.module: zygote.why}, "hits": 1}
+        return dict(NOTHING, struck={zygote.module: zygote.why}, hits=1)
 
     def _plan(
         self,
@@ -114,17 +118,18 @@ class Recorder:
         seconds: dict[str, float],
     ) -> Plan:
         command = {"kind": self._command.kind, "target": self._command.target}
-        return Plan(identity, command, self._names, modules, struck, seconds=seconds)
+        names = self._patterns["names"]
+        return Plan(identity, command, names, modules, struck, seconds=seconds)
 
-    def _boot(self) -> dict[str, Any]:
-        """The report of an upstream for which nothing was preloaded."""
+    def _empty(self) -> Zygote:
+        """A fork server that has preloaded nothing."""
         zygote = self._zygote()
         zygote.start(self._spec, self._command, [], self._timeout)
-        self._loop.run_until(lambda: zygote.warm or zygote.pid is None)
-        return self._run(zygote)
+        return zygote
 
-    def _run(self, zygote: Zygote) -> dict[str, Any]:
+    def _run(self, zygote: Zygote, names: dict[str, list[str]]) -> dict[str, Any]:
         """Have it start the upstream; what that reports when it is ready. It is ended with it."""
+        self._loop.run_until(lambda: zygote.warm or zygote.pid is None)
         if not zygote.warm:
             raise LaunchError(zygote.why)
         try:
@@ -138,10 +143,10 @@ class Recorder:
         try:
             self._ready.ensure_vacant()
             begun = time.monotonic()
-            boot.start(self._spec, scratch)
+            boot.start(self._spec, scratch, names)
             boot.wait(self._timeout)
-            seconds = round(time.monotonic() - begun, 3)
-            return dict(boot.report(), seconds=seconds)
+            took = round(time.monotonic() - begun, 3)
+            return dict(boot.report(), took=took)
         finally:
             zygote.close("the recording is done")
             boot.end()
@@ -166,17 +171,19 @@ class Recorder:
         )
 
 
-def _differs(changes: dict[str, str], cold: dict[str, Any], warm: dict[str, Any]) -> dict[str, str]:
-    """Who has made a warm start another than the cold one.
+def _differing(
+    changes: dict[str, str], cold: dict[str, Any], warm: dict[str, Any]
+) -> dict[str, Any]:
+    """Who has made a warm start another than the cold one, as a report.
 
     Raises `LaunchError` when it is another and nobody knows why.
     """
     what = next((what for what in cold if cold[what] != warm[what]), None)
     if what is None:
-        return {}
+        return NOTHING
     if what not in changes:
         raise LaunchError("cannot record: a warm start differs from a cold one in %s" % what)
-    return {changes[what]: "leaves %s otherwise than a cold start" % what}
+    return dict(NOTHING, struck={changes[what]: "leaves %s otherwise than a cold start" % what})
 
 
 def _is_ours(module: str) -> bool:

@@ -124,24 +124,33 @@ class Zygote:
         """How many were asked for."""
         return len(self._modules)
 
-    def fork(self, spec: Spec, stdout: int, stderr: int, report: int | None = None) -> int:
+    def fork(
+        self,
+        spec: Spec,
+        stdout: int,
+        stderr: int,
+        *,
+        report: int | None = None,
+        names: dict[str, list[str]] | None = None,
+    ) -> int:
         """Let a child become the upstream; returns its pid. Raises `LaunchError` with the reason.
 
-        `report` is a socket through which it tells what it loads, when it is being recorded.
+        `report` is a socket through which it tells what it loads, when it is being recorded, and
+        what is done with some `names` (see `fork.reporter`).
         """
         child = self._fit(spec)
         assert self._command is not None
-        names = delivered(spec)
+        set_or_removed = delivered(spec)
         judged = report is None  # what a recording delivers is its own: nothing is preloaded then
         orders = {
-            "delivered": names if judged else [],
+            "delivered": set_or_removed if judged else [],
             "files": [os.path.join(spec.cwd or "", item.path) for item in spec.files if judged],
             "run_dir": spec.run_dir,
             "env": spec.env,
-            "unset": [name for name in names if name not in spec.env],
+            "unset": [name for name in set_or_removed if name not in spec.env],
             "title": self._command.argv,
             "name": self._command.name,
-            "report": report is not None,
+            "report": None if report is None else names or {},
         }
         self._child = None
         self._later()

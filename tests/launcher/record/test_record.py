@@ -93,6 +93,44 @@ def test_a_stranger_at_the_upstreams_address_is_not_recorded_in_its_place(
     assert event["why"] == f"cannot record: somebody listens at unix:{tmp_path}/s.sock already"
 
 
+PLAIN = {
+    "app/__init__.py": "",
+    "app/__main__.py": f"import app.reader, app.late, app.dynamic, app.fine\n{SERVE}",
+    "app/reader.py": "import os; KEY = os.environ.get('APP_KEY')",
+    # They ask for what is there already, which no import system tells.
+    "app/late.py": "def load():\n    from . import reader\nload()",
+    "app/dynamic.py": "import importlib; importlib.import_module('.reader', 'app')",
+    "app/fine.py": """
+        import os, threading
+        def read(): os.environ.get("APP_OTHER")
+        def use():
+            from app import reader
+            return reader.KEY
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    """,
+}
+
+
+def test_what_the_boot_has_shown_is_not_tried(tmp_path: Path) -> None:
+    write(tmp_path, PLAIN)
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        assert launcher.call("record", **argv, preload=terms(tmp_path))["ok"]
+        plan = recorded(launcher)["plan"]
+    told = [event["text"] for event in launcher.events if event["event"] == "recording"]
+    assert [text for text in told if text.startswith("trial")] == [
+        f"trial 1 of {len(plan['modules'])} modules strikes nothing"
+    ]
+    assert plan["struck"] == {
+        "app.reader": "reads APP_KEY",
+        "app.fine": "reads APP_OTHER",
+        "app.late": "imports app.reader",
+        "app.dynamic": "imports app.reader",
+    }
+
+
 LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
 LIKELY = {
     "app/__init__.py": "",
