@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .kernel.loop import Loop
     from .record.planfile import Plan
     from .session.command import Command
+    from .warm.zygote import Kept
 
 RECORDINGS = 3  # that fail, in a row
 FIND_LIMIT = 10.0  # seconds for an interpreter to start and look for a module
@@ -110,7 +111,7 @@ class Warmth:
             command = command_of(spec)
         except Unsuitable as error:
             raise LaunchError("cannot record: %s" % error) from None
-        self._start_recording(spec, command, preload, self._recorded_only)
+        self._start_recording(spec, command, preload, self._recorded_only, keep=False)
 
     def find(self, message: dict[str, Any]) -> bool | None:
         """Whether the upstream could import `module`; None when that cannot be told."""
@@ -180,7 +181,10 @@ class Warmth:
             self._servers.cold("a recording waits until nothing runs")
             return
         try:
-            self._start_recording(Spec(self._message), self._command, self._preload, self._recorded)
+            # One that begins behind a user preloads what was there before (`Succession`).
+            keep = self._servers.used_since is None
+            spec = Spec(self._message)
+            self._start_recording(spec, self._command, self._preload, self._recorded, keep=keep)
         except LaunchError as error:
             self._servers.cold(str(error))
 
@@ -189,7 +193,9 @@ class Warmth:
         spec: Spec,
         command: Command,
         preload: Preload,
-        on_end: Callable[[Plan | None, str], None],
+        on_end: Callable[[Plan | None, str, Kept | None], None],
+        *,
+        keep: bool,
     ) -> None:
         if preload.ready is None:
             raise LaunchError("cannot record: preload.ready is missing")
@@ -200,9 +206,9 @@ class Warmth:
             on_text=lambda text: self._send({"event": "recording", "text": text}),
             on_end=on_end,
         )
-        self._recording.start(Job(spec, command, preload))
+        self._recording.start(Job(spec, command, preload, keep=keep))
 
-    def _recorded(self, plan: Plan | None, why: str) -> None:
+    def _recorded(self, plan: Plan | None, why: str, kept: Kept | None) -> None:
         assert self._preload is not None
         self._recording = None
         if plan is None:
@@ -216,9 +222,9 @@ class Warmth:
                 planfile.save(plan, self._preload.plan)
             except LaunchError as error:
                 self._send({"event": "recording", "text": str(error)})
-        self._warm(plan.modules, plan.worth(), identity=plan.identity)
+        self._warm(plan.modules, plan.worth(), identity=plan.identity, kept=kept)
 
-    def _recorded_only(self, plan: Plan | None, why: str) -> None:
+    def _recorded_only(self, plan: Plan | None, why: str, _kept: Kept | None) -> None:
         self._recording = None
         self._send(
             {"event": "recorded", "plan": plan.to_json() if plan else None, "why": why or None}

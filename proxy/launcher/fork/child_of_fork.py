@@ -25,7 +25,7 @@ import warnings
 
 from ..kernel.prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
 from .collector import hold_off
-from .reporter import Reporter
+from .recorded.reporter import Reporter
 from .stream import Stream
 
 TYPE_CHECKING = False

@@ -8,7 +8,10 @@ directory, and speaks JSON lines with the launcher over descriptor 3:
               {"event": "warm", "seconds": …, "once": null | text} | {"event": "failed", "why": …}
              | {"event": "report", …}    of a trial (see `trial`), or of a module to `find`
     launcher: {"op": "child"}, with the socket that a child is to wait at (see `child_of_fork`)
+              {"op": "part"}                                   to another launcher, which will say
+              {"op": "adopt", "launcher": its pid}
     here:     {"event": "unborn", "why": …}                    when there could be none
+              {"event": "parted"} | {"event": "adopted"}
 
 With `once`, no second child may be used: the text says what it would have in common with the first.
 It is told nothing else, because every later child is a copy of what it knows. The launcher is
@@ -42,14 +45,14 @@ from contextlib import contextmanager  # noqa: E402
 
 from ..audit.lookout import Lookout  # noqa: E402
 from ..audit.native import Native  # noqa: E402
-from ..audit.policy import always_cold  # noqa: E402
 from ..audit.startup import reads_of_start  # noqa: E402
-from ..kernel.prctl import PR_SET_DUMPABLE, prctl, trim_memory  # noqa: E402
+from ..kernel.prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, die_with, prctl, trim_memory  # noqa: E402
 from ..session.command import Command, Unsuitable  # noqa: E402
 from . import entry  # noqa: E402
 from .child_of_fork import Grown, bear  # noqa: E402
 from .identity import difference, identity  # noqa: E402
 from .lean import drop_code  # noqa: E402
+from .refusal import refusal  # noqa: E402
 from .stream import Stream  # noqa: E402
 from .traces.anew import make_anew  # noqa: E402
 from .traces.draws import Draws  # noqa: E402
@@ -64,7 +67,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
 
 FD = 3
-NAMED = 5  # names given in a reason for a cold start
 
 
 class CannotPreloadError(Exception):
@@ -213,51 +215,28 @@ class ForkServer:
             message, descriptors = self._stream.receive()
             if message is None:
                 os._exit(0)  # nothing of the modules' own endings: they have not run
-            try:
-                bear(descriptors[0], self._stream, self.refusal, self._anew)
-            except OSError as error:
-                self._stream.send({"event": "unborn", "why": error.strerror})
+            if message["op"] == "child":
+                self._bear(descriptors[0])
+            elif message["op"] == "part":
+                prctl(PR_SET_PDEATHSIG, 0)  # until then the end of its socket is its end
+                self._stream.send({"event": "parted"})
+            else:
+                die_with(message["launcher"])
+                self._stream.send({"event": "adopted"})
             for fd in descriptors:
                 os.close(fd)
+
+    def _bear(self, end: int) -> None:
+        try:
+            bear(end, self._stream, self.refusal, self._anew)
+        except OSError as error:
+            self._stream.send({"event": "unborn", "why": error.strerror})
 
     def _anew(self) -> None:
         make_anew(self._draws.generators(), self._draws.authkey)
 
     def refusal(self, orders: dict[str, Any]) -> str | None:
-        """Why a start that delivers these names and files would differ from a cold one.
-
-        A file must have been watched, or lie in `run_dir`, whose name the modules cannot know.
-        """
-        run_dir = orders["run_dir"]
-        reasons = []
-        for name in sorted(orders["delivered"]):
-            readers = AUDIT.readers(name)
-            if always_cold(name):
-                reasons.append("%s acts before Python code runs" % name)
-            elif readers is not None:
-                reasons.append("%s was read while preloading %s" % (name, _stack(readers)))
-            else:
-                library = self._native.reader(name) if self._native else None
-                if library:
-                    reasons.append("%s may have been read by %s" % (name, library))
-        for path in orders["files"]:
-            private = run_dir is not None and path.startswith(os.path.join(run_dir, ""))
-            known = not private or path in self._watched
-            opened = AUDIT.files.readers(path, known=known)
-            if opened is None and known and path not in self._watched:
-                reasons.append("%s was not watched while preloading" % path)
-            if opened is not None:
-                reasons.append("%s was looked at while preloading %s" % (path, _stack(opened)))
-        if not reasons:
-            return None
-        more = len(reasons) - NAMED
-        return "; ".join(reasons[:NAMED]) + ("; and %d more" % more if more > 0 else "")
-
-
-def _stack(modules: tuple[str, ...]) -> str:
-    if len(modules) == 1:
-        return modules[0]
-    return "%s (imported by %s)" % (modules[0], ", ".join(modules[1:3]))
+        return refusal(orders, AUDIT, self._native, self._watched)
 
 
 def _short(value: object) -> str:

@@ -7,6 +7,7 @@ another interpreter.
 
 import ctypes
 import os
+import signal
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -23,6 +24,13 @@ def prctl(option: int, value: int) -> None:
     if _prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def die_with(launcher: int) -> None:
+    """Be killed when the launcher, our parent, dies, however it dies."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher:  # it died before the line above
+        os._exit(127)
 
 
 def trim_memory() -> None:

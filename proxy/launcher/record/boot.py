@@ -71,7 +71,7 @@ class Boot:
             self._loop.run_until(lambda: self._ended, PROBE_INTERVAL)
 
     def report(self, what: bytes = b"?") -> dict[str, Any]:
-        """Ask once (see `fork.reporter`); what it has made so far is remembered."""
+        """Ask once (see `fork.recorded.reporter`); what it has made so far is remembered."""
         assert self._socket is not None
         data = b""
         self._socket.settimeout(REPORT_LIMIT)

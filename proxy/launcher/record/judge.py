@@ -14,7 +14,7 @@ BEARABLE = 0.05
 
 
 class Judge:
-    """Knows from the boot (`fork.imports`) what each module asks for, and what it takes."""
+    """Knows what each module asks for, and what it takes (`fork.recorded.imports`)."""
 
     def __init__(self, needed: dict[str, list[str]], seconds: dict[str, float]) -> None:
         self._seconds = seconds

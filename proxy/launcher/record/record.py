@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..session.command import Command
     from ..session.preload import Preload
     from ..session.spec import Spec
+    from ..warm.zygote import Kept
     from .ready import Ready
 
 ROUNDS = 12  # trials; each strikes at least one module, and chains of caches are short
@@ -55,6 +56,7 @@ class Recorder:
         *,
         ready: Ready,
         say: Callable[[str], None],
+        keep: bool = False,
     ) -> None:
         self._loop = loop
         self._children = children
@@ -64,10 +66,23 @@ class Recorder:
         self._ready = ready
         self._timeout = preload.timeout
         self._say = say
+        self._keep = keep
+        self._files = preload.files
+        self._last: Zygote | None = None
+        self.kept: Kept | None = None  # the last trial, which is a fork server
 
     def run(self) -> Plan:
-        """Raises `LaunchError`. Leaves no process and no file."""
-        cold = self._run(self._empty(), self._patterns)
+        """Raises `LaunchError`. Leaves no process but what is `kept`, and no file."""
+        try:
+            return self._passes()
+        except LaunchError:
+            self._end(self._last)
+            raise
+
+    def _passes(self) -> Plan:
+        zygote = self._empty()
+        cold = self._run(zygote, self._patterns)
+        self._end(zygote)
         listing = [str(module) for module in cold["modules"] if not _is_ours(module)]
         self._say("the upstream has loaded %d modules" % len(listing))
         judge = Judge(cold["needed"], cold["seconds"])
@@ -85,8 +100,7 @@ class Recorder:
             text = summary(found)
             self._say("trial %d of %d modules strikes %s" % (number + 1, len(listing), text))
             if found or report["hits"]:
-                zygote.close("something was struck")
-                self._children.sweep()
+                self._end(zygote)
                 continue
             warm = self._run(zygote, {})
             found = judge.verdict(
@@ -94,13 +108,21 @@ class Recorder:
             )
             if not found:
                 seconds = {"cold": cold["took"], "warm": warm["took"]}
+                # A second child would share with the one of the comparison what it may not share.
+                if self._keep and zygote.once is None:
+                    self.kept = zygote.part()
+                else:
+                    self._end(zygote)
                 return self._plan(report["identity"], listing, struck, seconds)
+            self._end(zygote)
             self._say("a warm start strikes %s" % summary(found))
         raise LaunchError("cannot record: %d trials have not come to an end" % ROUNDS)
 
     def _trial(self, zygote: Zygote, modules: list[str], struck: dict[str, str]) -> dict[str, Any]:
         trial = dict(self._patterns, blocked=sorted(struck), linger=LINGER)
-        zygote.start(self._spec, self._command, modules, self._timeout, trial=trial)
+        zygote.start(
+            self._spec, self._command, modules, self._timeout, trial=trial, files=self._files
+        )
         self._loop.run_until(lambda: zygote.warm or zygote.pid is None or zygote.report)
         if zygote.report is not None:
             return zygote.report
@@ -128,14 +150,13 @@ class Recorder:
         return zygote
 
     def _run(self, zygote: Zygote, names: dict[str, list[str]]) -> dict[str, Any]:
-        """Have it start the upstream; what that reports when it is ready. It is ended with it."""
+        """Have it start the upstream; what that reports when it is ready. It is ended."""
         self._loop.run_until(lambda: zygote.warm or zygote.pid is None)
         if not zygote.warm:
             raise LaunchError(zygote.why)
         try:
             scratch = tempfile.mkdtemp(prefix="recording-")
         except OSError as error:
-            zygote.close("nothing can be recorded")
             raise LaunchError(
                 "no directory to record in: %s; TMPDIR names one" % cause(error)
             ) from None
@@ -148,10 +169,14 @@ class Recorder:
             took = round(time.monotonic() - begun, 3)
             return dict(boot.report(), took=took)
         finally:
-            zygote.close("the recording is done")
             boot.end()
             self._children.sweep()
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _end(self, zygote: Zygote | None) -> None:
+        if zygote is not None:
+            zygote.close("the recording is done with it")
+        self._children.sweep()
 
     def _program(self, listing: list[str]) -> dict[str, str]:
         """The module that is run, which must not be imported before; a package may be."""
@@ -162,13 +187,14 @@ class Recorder:
         return {} if inside else {target: "is the program itself"}
 
     def _zygote(self) -> Zygote:
-        return Zygote(
+        self._last = Zygote(
             self._loop,
             self._children,
             emit=lambda _stream, _line: None,
             on_progress=lambda _done, _total: None,
             on_change=lambda: None,
         )
+        return self._last
 
 
 def _differing(

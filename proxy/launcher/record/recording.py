@@ -6,40 +6,50 @@ lives; whatever it leaves behind when it is killed comes to us, and `Children.sw
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import signal
+import socket
 
 from ..errors import LaunchError
 from ..kernel.children import Children, send_signal
 from ..kernel.loop import READ, Loop
-from ..kernel.prctl import PR_SET_CHILD_SUBREAPER, prctl
-from ..upstream.child import close_from_3, default_signals, die_with
+from ..kernel.prctl import PR_SET_CHILD_SUBREAPER, die_with, prctl
+from ..upstream.child import close_from_3, default_signals
 from .planfile import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, NoReturn
+    from typing import Any, Callable, Iterable, NoReturn
 
     from ..session.command import Command
     from ..session.preload import Preload
     from ..session.spec import Spec
+    from ..warm.zygote import Kept
     from .planfile import Plan
+
+ENDS = 3  # descriptors that a fork server comes with
 
 
 class Job:
-    """What to record, and by which of the controller's terms."""
+    """What to record, by which of the controller's terms, and whether to `keep` the last trial."""
 
-    __slots__ = ("command", "preload", "spec")
+    __slots__ = ("command", "keep", "preload", "spec")
 
-    def __init__(self, spec: Spec, command: Command, preload: Preload) -> None:
+    def __init__(self, spec: Spec, command: Command, preload: Preload, *, keep: bool) -> None:
+        self.keep = keep
         self.spec = spec
         self.command = command
         self.preload = preload
 
 
 class Recording:
-    """`on_text(line)` is told how it goes; `on_end(plan, why)` once, with a plan or the reason."""
+    """`on_text(line)` is told how it goes; `on_end(plan, why, kept)` once.
+
+    That is told a plan or the reason, and of the last trial, which is a fork server (`Zygote.part`)
+    where the job has asked for one. It is a child of ours by then.
+    """
 
     def __init__(
         self,
@@ -47,36 +57,38 @@ class Recording:
         children: Children,
         *,
         on_text: Callable[[str], None],
-        on_end: Callable[[Plan | None, str], None],
+        on_end: Callable[[Plan | None, str, Kept | None], None],
     ) -> None:
         self._loop = loop
         self._children = children
         self._on_text = on_text
         self._on_end = on_end
         self._pid: int | None = None
-        self._pipe = -1
+        self._socket: socket.socket | None = None
+        self._ends: list[int] = []
+        self._kept: dict[str, Any] | None = None
         self._received = b""
         self._plan: Plan | None = None
         self._why = "the recording has died"
 
     def start(self, job: Job) -> None:
-        read, write = os.pipe()
+        ours, theirs = socket.socketpair()
         launcher = os.getpid()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
-                _record(write, launcher, job)
+                _record(theirs.fileno(), launcher, job)
         except OSError as error:
-            os.close(read)
+            ours.close()
             raise LaunchError("cannot record: %s" % error.strerror) from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(write)
-        self._pid, self._pipe = pid, read
-        os.set_blocking(read, False)
+            theirs.close()
+        self._pid, self._socket = pid, ours
+        ours.setblocking(False)
         self._children.watch(pid, self._died)
-        self._loop.watch(read, READ, self._readable)
+        self._loop.watch(ours.fileno(), READ, self._readable)
 
     def cancel(self, why: str) -> None:
         """End it; `on_end` is told `why` when it is gone."""
@@ -89,13 +101,17 @@ class Recording:
         self._read()
 
     def _read(self) -> bool:
+        assert self._socket is not None
+        room = socket.CMSG_SPACE(ENDS * array.array("i").itemsize)
         try:
-            data = os.read(self._pipe, 65536)
+            data, rights, _, _ = self._socket.recvmsg(65536, room, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return False
         if not data:
-            self._loop.unwatch(self._pipe)
+            self._loop.unwatch(self._socket.fileno())
             return False
+        for _, _, descriptors in rights:
+            self._ends += array.array("i", descriptors)
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
             self._take(json.loads(line))
@@ -106,6 +122,7 @@ class Recording:
             self._on_text(message["text"])
         elif "plan" in message:
             self._plan = parse(message["plan"], "of the recording")
+            self._kept = message["kept"]
         else:
             self._why = message["why"]
 
@@ -114,27 +131,33 @@ class Recording:
         cancelled = self._plan is None and reason == "was killed by SIGKILL"
         while self._read():
             pass
-        self._loop.unwatch(self._pipe)
-        os.close(self._pipe)
-        self._on_end(None if cancelled else self._plan, "" if self._plan else self._why)
+        assert self._socket is not None
+        self._loop.unwatch(self._socket.fileno())
+        self._socket.close()
+        plan = None if cancelled else self._plan
+        kept = (self._kept, self._ends) if plan and self._kept and len(self._ends) == ENDS else None
+        if kept is None:
+            for fd in self._ends:
+                os.close(fd)
+        self._on_end(plan, "" if plan else self._why, kept)
 
 
-def _record(pipe: int, launcher: int, job: Job) -> NoReturn:
+def _record(end: int, launcher: int, job: Job) -> NoReturn:
     """In the forked child: record, say how it went, end."""
     try:
         os.setsid()
         die_with(launcher)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        os.dup2(pipe, 3)
+        os.dup2(end, 3)
         close_from_3(keep=3)
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it: an error, not the end
-        _write(_outcome(job))
+        _write(*_outcome(job))
     finally:
         os._exit(0)
 
 
-def _outcome(job: Job) -> dict[str, Any]:
+def _outcome(job: Job) -> tuple[dict[str, Any], list[int]]:
     from .ready import Ready  # noqa: PLC0415  the launcher stays small without them
     from .record import Recorder  # noqa: PLC0415
 
@@ -147,17 +170,22 @@ def _outcome(job: Job) -> dict[str, Any]:
         job.command,
         job.preload,
         ready=Ready(**ready),
+        keep=job.keep,
         say=lambda text: _write({"text": text}),
     )
     try:
-        return {"plan": recorder.run().to_json()}
+        plan = recorder.run()
+        kept, ends = recorder.kept or (None, [])
+        return {"plan": plan.to_json(), "kept": kept}, ends
     except LaunchError as error:
-        return {"why": str(error)}
+        return {"why": str(error)}, []
     except Exception as error:  # noqa: BLE001  the launcher is told, whatever it is
-        return {"why": "cannot record: internal error %s" % type(error).__name__}
+        return {"why": "cannot record: internal error %s" % type(error).__name__}, []
 
 
-def _write(message: dict[str, Any]) -> None:
+def _write(message: dict[str, Any], descriptors: Iterable[int] = ()) -> None:
     data = json.dumps(message).encode() + b"\n"
-    while data:
-        data = data[os.write(3, data) :]
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    with socket.socket(fileno=os.dup(3)) as end:
+        rest = data[end.sendmsg([data], [rights] if rights[2] else []) :]
+        end.sendall(rest)

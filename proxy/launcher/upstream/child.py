@@ -11,7 +11,7 @@ import select
 import signal
 
 from ..errors import LaunchError
-from ..kernel.prctl import PR_SET_PDEATHSIG, prctl
+from ..kernel.prctl import die_with
 from ..session.spec import raw
 
 TYPE_CHECKING = False
@@ -91,13 +91,6 @@ def _become(  # noqa: PLR0917  one call, in the child
             step = "interpreter"  # of a script: the kernel does not say which file is missing
         os.write(status, ("%s:%d" % (step, error.errno or 0)).encode())
     finally:
-        os._exit(127)
-
-
-def die_with(launcher: int) -> None:
-    """Be killed when the launcher dies, however it dies."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != launcher:  # it died before the line above
         os._exit(127)
 
 

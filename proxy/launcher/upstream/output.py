@@ -59,6 +59,16 @@ class Output:
         self._watch()
         return ends[0], ends[1]
 
+    @property
+    def ends(self) -> list[int]:
+        """Our ends of the pipes, those of stdout and stderr, while they are open."""
+        return [pipe.fd for pipe in self._pipes]
+
+    def adopt(self, stdout: int, stderr: int) -> None:
+        """Go on with the `ends` of another one's, in another process."""
+        self._pipes += [_Pipe(stdout, "stdout"), _Pipe(stderr, "stderr")]
+        self._watch()
+
     def pause(self) -> None:
         """Read no more until `resume`: the upstream will wait in its writes."""
         if not self._paused:

@@ -7,7 +7,8 @@ import os
 import signal
 
 from ..errors import cause
-from ..upstream.child import close_from_3, default_signals, die_with, stdio
+from ..kernel.prctl import die_with
+from ..upstream.child import close_from_3, default_signals, stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

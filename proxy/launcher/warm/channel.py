@@ -29,18 +29,26 @@ ENDED = "has closed its socket"
 class Channel:
     """`take(message)` is called with every object, `lost(why)` once, unless `close` was first.
 
-    `other` is the other end, to be handed on and closed by whoever has made the channel.
-    Raises `OSError` when there are no descriptors left.
+    `other` is the other end, to be handed on and closed by whoever has made the channel; there is
+    none of one that is made of an `end`. Raises `OSError` when there are no descriptors left.
     """
 
+    other: socket.socket
+
     def __init__(
-        self, loop: Loop, take: Callable[[dict[str, Any]], None], lost: Callable[[str], None]
+        self,
+        loop: Loop,
+        take: Callable[[dict[str, Any]], None],
+        lost: Callable[[str], None],
+        end: socket.socket | None = None,
     ) -> None:
         self._loop = loop
         self._take = take
         self._lost = lost
         self._received = b""
-        self._socket, self.other = socket.socketpair()
+        if end is None:
+            end, self.other = socket.socketpair()
+        self._socket = end
         self._socket.setblocking(False)
         self.open = True
         loop.watch(self._socket.fileno(), READ, self._readable)

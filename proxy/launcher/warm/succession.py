@@ -12,6 +12,7 @@ common (`Zygote.once`) serves a single start and ends.
 
 from __future__ import annotations
 
+import os
 import time
 
 from ..errors import LaunchError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..kernel.loop import Loop
     from ..session.command import Command
     from ..session.preload import Preload
+    from .zygote import Kept
 
 PROGRESS_INTERVAL = 0.25  # seconds between two reports of progress
 FIRST_REBIRTH = 0.5  # seconds until a fork server that has died is started again; then doubling
@@ -83,16 +85,22 @@ class Succession:
         command: Command,
         modules: list[str],
         preload: Preload,
+        *,
+        kept: Kept | None = None,
         **plan: Any,
     ) -> None:
-        """Start the first. `plan` is its identity, if the modules come from one."""
+        """Start the first, or go on with one that was `kept` by a recording.
+
+        `plan` is its identity, if the modules come from one.
+        """
 
         def again() -> None:
             self._start(Spec(message), command, modules, preload, plan)
 
         self._begin = again
         self._rebirth.reset()
-        again()
+        if kept is None or not self._adopt(Spec(message), command, modules, preload, kept):
+            again()
 
     def busy(self, start: dict[str, Any]) -> None:
         """This is about to be started, or runs."""
@@ -151,6 +159,31 @@ class Succession:
         preload: Preload,
         extra: dict[str, Any],
     ) -> None:
+        self._zygote, self._spent = self._new(), False
+        self._user = self.running
+        if self.used_since is not None and self._user is None:
+            extra = dict(extra, since=self.used_since)
+        extra = dict(extra, linger=preload.linger, files=preload.files)
+        try:
+            self._zygote.start(base, command, modules, preload.timeout, **extra)
+        except LaunchError as error:
+            self._zygote = None
+            self.cold(str(error))
+            self._again()  # what was lacking may be there then
+
+    def _adopt(
+        self, base: Spec, command: Command, modules: list[str], preload: Preload, kept: Kept
+    ) -> bool:
+        """Whether it can be: not if it may have imported in a user's time, nor if it is gone."""
+        if self.used_since is not None or not self._children.owns(kept[0]["pid"]):
+            for fd in kept[1]:
+                os.close(fd)  # and so it ends
+            return False
+        self._zygote, self._spent = self._new(), False
+        self._zygote.adopt(base, command, modules, preload.timeout, kept)
+        return True
+
+    def _new(self) -> Zygote:
         zygote = Zygote(
             self._loop,
             self._children,
@@ -160,17 +193,7 @@ class Succession:
             on_progress=self._progress,
             on_change=lambda: self._changed(zygote),
         )
-        self._zygote, self._spent = zygote, False
-        self._user = self.running
-        if self.used_since is not None and self._user is None:
-            extra = dict(extra, since=self.used_since)
-        extra = dict(extra, linger=preload.linger, files=preload.files)
-        try:
-            zygote.start(base, command, modules, preload.timeout, **extra)
-        except LaunchError as error:
-            self._zygote = None
-            self.cold(str(error))
-            self._again()  # what was lacking may be there then
+        return zygote
 
     def _changed(self, zygote: Zygote) -> None:
         if self._zygote is not zygote:

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 from ..errors import LaunchError, cause
 from ..kernel.children import send_signal
 from ..upstream.delivery import base_environment, delivered
 from ..upstream.output import Output
 from . import birth
-from .channel import ENDED, Channel
-from .waiting import Waiting
+from .channel import ENDED, Channel, serve
+from .cradle import Cradle
+from .waiting import ANSWER_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from ..kernel.loop import Loop
     from ..session.command import Command
     from ..session.spec import Base, Spec
+    from .waiting import Waiting
 
-QUIET = 5.0  # seconds after a start, or a loss, until the next child is made: the start goes first
-BIRTHS = 3  # children that may be lost before one was there
+    Kept = tuple[dict[str, Any], list[int]]  # its state, our ends of its socket and its output
+
 LAST_WORDS = 1.0  # seconds for the news of its end to follow the end of its socket
 
 
@@ -58,10 +61,8 @@ class Zygote:
         self._channel: Channel | None = None
         self._timer: object = None  # until it is warm
         self._limit = 0.0
-        self._next: object = None  # until the next child is made
-        self._child: Waiting | None = None
-        self._births = 0
-        self._lost_child = ""  # why there is none
+        self._end_timer: object = None  # for its last words
+        self._cradle = Cradle(loop, children, on_first=self._ready, on_barren=self.close)
         self._modules: list[str] = []
         self._base: Base | None = None
         self._environment: dict[bytes, bytes] = {}
@@ -72,6 +73,7 @@ class Zygote:
         self.warm = False
         self.imported = False  # what goes wrong later is not the modules' fault
         self.why = "nothing is preloaded"
+        self._parted = False
         self.once: str | None = None  # why it may serve one start only
         self.stale = False  # the plan was recorded for something else
         self.report: dict[str, Any] | None = None
@@ -136,7 +138,7 @@ class Zygote:
         """Let a child become the upstream; returns its pid. Raises `LaunchError` with the reason.
 
         `report` is a socket through which it tells what it loads, when it is being recorded, and
-        what is done with some `names` (see `fork.reporter`).
+        what is done with some `names` (see `fork.recorded.reporter`).
         """
         child = self._fit(spec)
         assert self._command is not None
@@ -152,20 +154,52 @@ class Zygote:
             "name": self._command.name,
             "report": None if report is None else names or {},
         }
-        self._child = None
-        self._later()
+        self._cradle.given()
         return child.become(orders, [stdout, stderr] + ([] if report is None else [report]))
+
+    def part(self) -> Kept:
+        """Get ready to be another launcher's, which is to `adopt` what this returns.
+
+        Our end of everything is closed with this process. Raises `LaunchError`.
+        """
+        self._cradle.close("it goes with the fork server's launcher")
+        channel = self._channel
+        if channel is not None:
+            channel.send({"op": "part"})
+            serve([channel], lambda: self._parted, ANSWER_LIMIT)
+        if channel is None or not self._parted or self.pid is None or len(self._output.ends) != 2:
+            raise LaunchError("cannot part from the fork server: %s" % self.why)
+        state = {"pid": self.pid, "seconds": self.seconds}
+        return state, [channel.fileno(), *self._output.ends]
+
+    def adopt(
+        self,
+        base: Base,
+        command: Command,
+        modules: list[str],
+        timeout: float,
+        kept: Kept,
+    ) -> None:
+        """Instead of `start`: go on with one that has imported these, and is our child by now."""
+        self._base, self._command, self._modules = base, command, modules
+        self._environment = base_environment(base)
+        state, ends = kept
+        self._channel = Channel(self._loop, self._take, self._lost, socket.socket(fileno=ends[0]))
+        self._output.adopt(*ends[1:])
+        self.pid, self.seconds, self.imported = state["pid"], state["seconds"], True
+        self._children.watch(state["pid"], self._died)
+        self._channel.send({"op": "adopt", "launcher": os.getpid()})
+        self._limit = timeout
+        self._set_timer()
 
     def close(self, why: str) -> None:
         """End the fork server with everything that its modules have started; cold from now on."""
         self._loop.cancel(self._timer)
-        self._loop.cancel(self._next)
+        self._loop.cancel(self._end_timer)
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        if self._child is not None:
-            self._child.close(why)
-            self._child = None
+        self._cradle.close(why)
         if self.pid is not None:
             send_signal(-self.pid, signal.SIGKILL)
             send_signal(self.pid, signal.SIGKILL)
@@ -173,8 +207,6 @@ class Zygote:
         self.warm, self.why = False, why
         if changed:
             self._on_change()
-
-    # Children
 
     def _fit(self, spec: Spec) -> Waiting:
         """The child for this start, made if there is none. Raises `LaunchError`."""
@@ -184,52 +216,16 @@ class Zygote:
             raise LaunchError("another command or directory than was prepared")
         if base_environment(spec) != self._environment:
             raise LaunchError("another environment than was prepared")
-        for _ in range(BIRTHS):  # one on its way may have been swept away as a stray
-            self._bear()
-            child = self._child
-            if child is None or self._channel is None:
-                break
-            if child.born(self._channel):
-                return child
-        raise LaunchError(self.why or self._lost_child)
+        return self._cradle.child()
 
-    def _bear(self) -> None:
-        """Ask for a child, unless one is there or on its way."""
-        if self._child is not None or self._channel is None:
-            return
-        self._loop.cancel(self._next)
-        self._births += 1
-        try:
-            child = Waiting(self._loop, self._children, lambda: self._child_changed(child))
-        except OSError as error:
-            self._unborn(cause(error))
-            return
-        self._child = child
-        self._channel.send({"op": "child"}, [child.channel.other.fileno()])
-        child.channel.other.close()
+    def _settled(self) -> None:
+        if self._channel is not None:
+            self._cradle.open(self._channel)
 
-    def _child_changed(self, child: Waiting) -> None:
-        if child is not self._child:
-            return
-        if child.gone:
-            self._child = None
-            self._unborn(child.why)
-        elif not self.warm:
-            self._loop.cancel(self._timer)
-            self.warm, self.why = True, ""
-            self._on_change()
-
-    def _unborn(self, why: str) -> None:
-        """There is no child: another one soon, unless there has never been one."""
-        self._lost_child = why
-        if not self.warm and self._births >= BIRTHS:
-            self.close(why)
-        else:
-            self._later(0 if not self.warm else QUIET)
-
-    def _later(self, seconds: float = QUIET) -> None:
-        self._loop.cancel(self._next)
-        self._next = self._loop.later(seconds, self._bear)
+    def _ready(self) -> None:
+        self._loop.cancel(self._timer)
+        self.warm, self.why = True, ""
+        self._on_change()
 
     # The fork server's own words
 
@@ -251,9 +247,13 @@ class Zygote:
             self.imported = True
             self.once = message.get("once")
             self.seconds = _number(message.get("seconds"))
-            self._bear()
-        elif event == "unborn" and self._child is not None:
-            self._child.fail("cannot fork: %s" % message.get("why"))
+            self._settled()
+        elif event == "adopted":
+            self._settled()
+        elif event == "parted":
+            self._parted = True
+        elif event == "unborn":
+            self._cradle.fail("cannot fork: %s" % message.get("why"))
 
     def _configure(self) -> None:
         assert self._command is not None
@@ -272,8 +272,8 @@ class Zygote:
         if how != ENDED or self.pid is None:
             self._end(how)
         else:
-            self._loop.cancel(self._next)
-            self._next = self._loop.later(LAST_WORDS, lambda: self._end(how))
+            self._loop.cancel(self._end_timer)
+            self._end_timer = self._loop.later(LAST_WORDS, lambda: self._end(how))
 
     def _died(self, _code: int, reason: str) -> None:
         pid, self.pid = self.pid, None

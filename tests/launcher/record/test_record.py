@@ -131,6 +131,33 @@ def test_what_the_boot_has_shown_is_not_tried(tmp_path: Path) -> None:
     }
 
 
+def test_the_last_trial_is_the_fork_server(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    count.touch()
+    counted = f"import os\nwith open({str(count)!r}, 'a') as file: file.write('x')\n"
+    write(
+        tmp_path,
+        {
+            "app/__init__.py": "",
+            "app/__main__.py": f"import sys, app.fine\n{SERVE}",
+            "app/fine.py": f"import sys\nprint('imported', file=sys.stderr)\n{counted}",
+        },
+    )
+    argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+    with Warm(argv, "auto", **terms(tmp_path)) as launcher:  # type: ignore[arg-type]
+        assert launcher.why is None
+        assert count.read_text() == "xx"  # the boot, and the trial
+        for _ in range(2):
+            answer = launcher.begin(env={"APP_KEY": "delivered"})
+            assert answer["kind"] == "warm", answer
+            launcher.event("output", line="serving")
+            assert count.read_text() == "xx"
+            launcher.stop(0)
+        forked = launcher.preloaded()
+        launcher.process.kill()
+        until(lambda: not any(alive(pid) for pid in forked))
+
+
 LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
 LIKELY = {
     "app/__init__.py": "",

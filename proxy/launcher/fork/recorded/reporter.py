@@ -18,12 +18,12 @@ import socket
 import sys
 import threading
 
-from ..audit.audit import Audit
-from ..audit.calls import executed
-from ..audit.stack import importing
-from . import reads
+from ...audit.audit import Audit
+from ...audit.calls import executed
+from ...audit.stack import importing
+from .. import reads
+from ..traces.state import whole
 from .imports import Imports
-from .traces.state import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

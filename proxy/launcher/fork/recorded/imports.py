@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from .traces.wrapping import Wrapping
+from ..traces.wrapping import Wrapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
