@@ -158,6 +158,25 @@ def test_the_last_trial_is_the_fork_server(tmp_path: Path) -> None:
         until(lambda: not any(alive(pid) for pid in forked))
 
 
+LOOP = {
+    "app/__init__.py": "",
+    "app/__main__.py": f"import app.loop, app.one, app.two, app.three\n{SERVE}",
+    "app/loop.py": "import asyncio; LOOP = asyncio.new_event_loop()",  # three descriptors
+    "app/one.py": "import asyncio",
+    "app/two.py": "import asyncio",
+    "app/three.py": "import asyncio",
+}
+
+
+def test_who_leaves_many_descriptors_is_the_only_one_to_blame(tmp_path: Path) -> None:
+    write(tmp_path, LOOP)
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        assert launcher.call("record", **argv, preload=terms(tmp_path))["ok"]
+        plan = recorded(launcher)["plan"]
+    assert set(plan["struck"]) == {"app.loop"}
+
+
 LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
 LIKELY = {
     "app/__init__.py": "",

@@ -25,20 +25,19 @@ class Leftovers:
 
     def __init__(self) -> None:
         self._known = set(_descriptors())
-        self._suspect = -1
         self._told: set[int] = set()
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
         self._known.add(self._home)
 
     def check(self) -> str | None:
         """What was left behind since the last call, reads on after "module X"."""
-        fault = self._descriptor()
-        if fault:
+        left = self._descriptors()
+        if left:
             gc.collect()  # it may hang on a cycle of garbage
-            fault = self._descriptor()
-        if fault:
-            self._known.add(self._suspect)  # said once, of the module that did it
-            return fault
+            left = self._descriptors()
+        if left:
+            self._known.update(left)  # all of them are said at once, of the module that did it
+            return "left %s open" % next(iter(left.values()))
         children = [pid for pid in _children() if pid not in self._told]
         self._told.update(children)
         return "left process %d behind" % children[0] if children else self._moved()
@@ -53,16 +52,14 @@ class Leftovers:
         os.fchdir(self._home)  # said once, of the module that did it
         return "changes the working directory"
 
-    def _descriptor(self) -> str | None:
+    def _descriptors(self) -> dict[int, str]:
+        """Those that were not there before, and what they are."""
         present = _descriptors()
         self._known.intersection_update(present)
-        for fd in present:
-            kind = None if fd in self._known else _shared_state(fd)
-            if kind:
-                self._suspect = fd
-                return "left %s open" % kind
-        self._known.update(present)
-        return None
+        kinds = {fd: _shared_state(fd) for fd in present if fd not in self._known}
+        found = {fd: kind for fd, kind in kinds.items() if kind}
+        self._known.update(fd for fd in present if fd not in found)
+        return found
 
 
 def _descriptors() -> list[int]:
