@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from ..audit.audit import Audit
+    from .reads import Read
     from .traces.leftovers import Leftovers
     from .traces.threads import Threads
 
@@ -33,6 +34,8 @@ class Trial:
         self._audit = audit
         self._patterns = config["names"]
         self._likely = config["likely"]
+        self._known = config["settled"]
+        self._settled = list(audit.names)  # before the first module
         self._blocked = frozenset(config["blocked"])
         self._linger = config["linger"]
         self._struck: dict[str, str] = {}
@@ -89,9 +92,13 @@ class Trial:
             "missing": self._missing,
             "hits": self._hits,
             "changes": self._changes,
-            "reads": reads(self._audit, self._patterns) + whole(self._audit),
-            "likely": reads(self._audit, self._likely),
+            "settled": self._settled,
+            "reads": self._reads(self._patterns) + whole(self._audit),
+            "likely": self._reads(self._likely),
         }
+
+    def _reads(self, wanted: list[str]) -> list[Read]:
+        return reads(self._audit, wanted, self._known)
 
     def end(self) -> None:
         """Nothing was struck: leave no trace."""

@@ -62,7 +62,7 @@ class Recorder:
         self._children = children
         self._spec = spec
         self._command = command
-        self._patterns = {"names": preload.names, "likely": preload.likely}
+        self._patterns = {"names": preload.names, "likely": preload.likely, "settled": []}
         self._ready = ready
         self._timeout = preload.timeout
         self._say = say
@@ -80,7 +80,9 @@ class Recorder:
             raise
 
     def _passes(self) -> Plan:
-        zygote = self._empty()
+        zygote = self._zygote()
+        # What is read before the first module is imported cannot be delivered warm.
+        self._patterns["settled"] = self._trial(zygote, [], {})["settled"]
         cold = self._run(zygote, self._patterns)
         self._end(zygote)
         listing = [str(module) for module in cold["modules"] if not _is_ours(module)]
@@ -142,12 +144,6 @@ class Recorder:
         command = {"kind": self._command.kind, "target": self._command.target}
         names = self._patterns["names"]
         return Plan(identity, command, names, modules, struck, seconds=seconds)
-
-    def _empty(self) -> Zygote:
-        """A fork server that has preloaded nothing."""
-        zygote = self._zygote()
-        zygote.start(self._spec, self._command, [], self._timeout)
-        return zygote
 
     def _run(self, zygote: Zygote, names: dict[str, list[str]]) -> dict[str, Any]:
         """Have it start the upstream; what that reports when it is ready. It is ended."""

@@ -177,6 +177,29 @@ def test_who_leaves_many_descriptors_is_the_only_one_to_blame(tmp_path: Path) ->
     assert set(plan["struck"]) == {"app.loop"}
 
 
+def test_for_a_name_that_the_interpreter_reads_nothing_is_left_out(tmp_path: Path) -> None:
+    program = f"import app.home, app.lang\n{SERVE}"
+    write(
+        tmp_path,
+        {
+            "app/__init__.py": "",
+            "app/__main__.py": program,
+            "app/home.py": "import os; HOME = os.environ.get('HOME')",
+            "app/lang.py": "import os; LANG = os.environ.get('LANG')",
+        },
+    )
+    with Launcher() as launcher:
+        argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+        preload = terms(tmp_path) | {"names": ["HOME", "LANG"]}
+        assert launcher.call("record", **argv, preload=preload)["ok"]
+        plan = recorded(launcher)["plan"]
+    assert plan["struck"] == {}
+    with Warm(argv, plan["modules"]) as launcher:
+        answer = launcher.begin(env={"HOME": "/elsewhere"})
+        assert answer["kind"] == "cold"
+        assert "HOME" in answer["why"]
+
+
 LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
 LIKELY = {
     "app/__init__.py": "",

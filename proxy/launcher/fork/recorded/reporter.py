@@ -33,7 +33,10 @@ _MAKING = frozenset("wxa+")
 
 
 class Reporter:
-    """`names`: patterns of those that will (`names`) or may (`likely`) be delivered; or none."""
+    """`names`: patterns of those that will (`names`) or may (`likely`) be delivered; or none.
+
+    Nobody is told of for those that are `settled` (see `fork.reads`).
+    """
 
     def __init__(self, fd: int, names: dict[str, list[str]]) -> None:
         self._names = names
@@ -69,11 +72,13 @@ class Reporter:
         }
 
     def _told(self) -> dict[str, Any]:
-        needed = self._imports.needed
+        needed, settled = self._imports.needed, self._names["settled"]
+        said = {kind: self._names[kind] for kind in ("names", "likely")}
+        found = {kind: reads.reads(self._audit, said[kind], settled) for kind in said}
         return {
             "needed": {name: list(needed.get(name, ())) for name in list(sys.modules)},
-            "reads": reads.reads(self._audit, self._names["names"]) + reads.whole(self._audit),
-            "likely": reads.reads(self._audit, self._names["likely"]),
+            "reads": found["names"] + reads.whole(self._audit),
+            "likely": found["likely"],
         }
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
