@@ -49,7 +49,7 @@ def make_starter(
     """The starter for `upstream`. Only what is asked for is imported.
 
     `native` is the dormant mode of its own that is to be tried; what that needs is told in
-    `NativeStarter`. `on_leaving` is called when the upstream's own container was told to end.
+    `NativeWay`. `on_leaving` is called when the upstream's own container was told to end.
     """
     if upstream.activation == "signal":
         from proxy.activation.signalled.delivery import Delivery  # noqa: PLC0415
@@ -80,17 +80,11 @@ def make_starter(
     )
     if native is None:
         return launched
-    from proxy.activation.native.starter import NativeStarter  # noqa: PLC0415
+    from proxy.activation.native.way import NativeWay  # noqa: PLC0415
+    from proxy.activation.waiting.starter import WaitingStarter  # noqa: PLC0415
 
-    return NativeStarter(
-        upstream,
-        native,
-        launched,
-        run_dir=run_dir,
-        on_key=on_key,
-        passes=probe.check,
-        ending=ending,
-    )
+    way = NativeWay(upstream, native, launched, run_dir=run_dir, on_key=on_key, passes=probe.check)
+    return WaitingStarter(way, launched, demanded=upstream.dormancy == "native", ending=ending)
 
 
 def make_pulse(upstream: UpstreamSettings, starter: Starter, lifecycle: Lifecycle) -> Pulse | None:

@@ -1,35 +1,30 @@
-"""Passes an init on to an upstream that waits in a dormant mode of its own.
+"""Tells an upstream that runs while it is dormant of the init.
 
-What its own init cannot express, or does not bring about, is served by a fresh start, as good as
-the launcher has it: from a preload, or cold. Either way the upstream is what it would be after a
-cold start with the same request; how it came about, and why not better, is told in `Started`.
+What it cannot be told, or does not heed, is served by a fresh start, as good as the launcher has
+it: from a preload, or cold. Either way the upstream is what it would be after a cold start with the
+same request; how it came about, and why not better, is told in `Started`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.activation.launched.starter import NOTHING_PRELOADED
-from proxy.activation.native.dormancy import Dormancy
-from proxy.activation.native.effects import missing
-from proxy.activation.owninit import RefusedInitError
 from proxy.activation.starter import Outlook, Started
-from proxy.activation.tasks import cancel
-from proxy.errors import ActivationError, LauncherError, LauncherGoneError
-from proxy.lifecycle.plan import dormant_plan
+from proxy.activation.waiting.dormancy import Dormancy
+from proxy.activation.waiting.way import UnfitError
+from proxy.errors import ActivationError, LauncherGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from proxy.activation.launched.starter import LaunchedStarter
-    from proxy.activation.native.dormancy import Waiting
     from proxy.activation.starter import Found
+    from proxy.activation.waiting.way import Waiting, Way
     from proxy.lifecycle.plan import Plan
-    from proxy.settings import NativeSettings, UpstreamSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,50 +34,34 @@ _LAST_WORDS: Final = 0.5
 _FAREWELL: Final = 2.0
 
 
-class NativeStarter:
-    """The `Starter` for `upstream.dormancy: native` and `auto`.
+class WaitingStarter:
+    """The `Starter` for an upstream that waits in its `way`.
 
-    `launched` starts the upstream, dormant or fresh. `on_key` hears of each key of the upstream's
-    own init before it is used; `passes` tells why the readiness probe does not pass, None when it
-    does; `ending` whether nothing more is to be started.
+    `launched` starts it, dormant or fresh. `demanded`: it is not to be started in another way when
+    it cannot wait at all. `ending` tells whether nothing more is to be started.
     """
 
     def __init__(
         self,
-        upstream: UpstreamSettings,
-        native: NativeSettings,
+        way: Way,
         launched: LaunchedStarter,
         *,
-        run_dir: str,
-        on_key: Callable[[str], None],
-        passes: Callable[[], Awaitable[str | None]],
+        demanded: bool,
         ending: Callable[[], bool],
     ) -> None:
-        self._demanded = upstream.dormancy == "native"
-        self._native = native
-        self._url = upstream.url
+        self._way = way
         self._launched = launched
+        self._demanded = demanded
         self._ending = ending
         self._out: str | None = None  # why no dormant upstream is tried any more
-        self._ineffective: dict[str, str] = {}  # fields that its init takes in vain, and how so
-        self._dormancy = Dormancy(
-            upstream.url,
-            native.path,
-            start=launched.start,
-            kill=self._end,
-            plan=lambda key: dormant_plan(upstream, native, key, run_dir=run_dir),
-            on_key=on_key,
-            passes=passes,
-            on_unfit=self._give_up,
-            limit=upstream.preload.timeout,
-        )
+        self._dormancy = Dormancy(come_up=way.come_up, kill=self._end, on_unfit=self._give_up)
         self.owned_pids = launched.owned_pids
         self.found: Found | None = None
         self.lost = launched.lost
         self._judged: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
-        return f"<NativeStarter {self._dormancy!r} out={self._out!r} {self._launched!r}>"
+        return f"<WaitingStarter {self._way!r} {self._dormancy!r} out={self._out!r}>"
 
     @property
     def warmed(self) -> asyncio.Future[str | None]:
@@ -97,7 +76,7 @@ class NativeStarter:
     @property
     def outlook(self) -> Outlook:
         if self._out is None:
-            return Outlook("native", self._dormancy.unready)
+            return Outlook(self._way.kind, self._dormancy.unready)
         kind, why = self._launched.outlook
         return Outlook(kind, "; ".join(filter(None, (self._out, why))) or None)
 
@@ -117,7 +96,7 @@ class NativeStarter:
         why = await asyncio.shield(self._dormancy.outcome)
         if self._out is not None:
             if self._demanded:
-                raise ActivationError(f"upstream.dormancy is native, but {why}")
+                raise ActivationError(f"upstream.dormancy is {self._way.kind}, but {why}")
             why = await asyncio.shield(self._launched.warmed)
         if not self._judged.done():
             self._judged.set_result(why)
@@ -128,13 +107,13 @@ class NativeStarter:
             await self._launched.hasten()
 
     async def start(self, plan: Plan) -> Started:
-        """Pass the init on, or start anew what cannot have it so. Raises `ActivationError`."""
+        """Tell who waits of the init, or start anew. Raises `ActivationError`."""
         if self._out is not None:
             return await self._anew(plan, self._out)
-        why = plan.fresh or await self._hindrance(plan)
+        why = self._way.objection(plan) or await self._hindrance()
         waiting = self._dormancy.take() if why is None else None
         if why is None and waiting is not None:
-            answer = await self._pass_on(waiting, plan)
+            answer = await self._tell(waiting, plan)
             if isinstance(answer, Started):
                 return answer
             why = answer
@@ -171,11 +150,13 @@ class NativeStarter:
         """Whether an upstream of a predecessor's serves its user already; else one comes up."""
         found = self._launched.found
         if found is not None and found.plan is not None:
-            if not await self._is_vacant(found.plan):
+            if not await self._way.is_vacant(found.plan):
                 self.found = found
                 return True
             self._launched.disown()
-            if found.plan.key and await self._dormancy.adopt(found.started, found.plan.key):
+            waiting = await self._way.adopt(found)
+            if waiting is not None:
+                self._dormancy.settle(waiting)
                 return False
             await self._end()
         await self._begin()
@@ -183,81 +164,36 @@ class NativeStarter:
 
     async def _begin(self) -> None:
         """Have a dormant upstream come up, unless it is known beforehand that there can be none."""
-        module = self._native.module
-        if module is None or not await self._launched.lacks(module):
+        why = await self._way.hopeless()
+        if why is None:
             self._dormancy.begin()
             return
         self._out = ""  # of such a server nothing better can be expected, and nothing is said
         await self._launched.preload()
-        self._dormancy.rule_out(f"the upstream has no module {module}")
+        self._dormancy.rule_out(why)
 
-    async def _is_vacant(self, plan: Plan) -> bool:
-        """Whether nobody was told that the upstream, which runs by `plan`, is ready."""
-        if plan.key:
-            return True
-        # A predecessor may have ended while it passed an init on; whoever posted it does so again.
-        own = self._dormancy.own_init()
-        try:
-            return bool(plan.request) and await own.state() in {"dormant", "initializing"}
-        finally:
-            await own.close()
-
-    async def _hindrance(self, plan: Plan) -> str | None:
-        """Why the init is not to be passed on, or None as soon as it can be."""
-        fields = json.loads(plan.request)
-        for name, why in self._ineffective.items():
-            if name in fields:
-                return f"its own init has no effect on {name}: {why}"
+    async def _hindrance(self) -> str | None:
+        """Why there is nobody to be told, or None as soon as there is."""
         if self._dormancy.unready is not None and self._launched.is_warm:
             return "no upstream was dormant yet"
-        why_not = await asyncio.shield(self._dormancy.outcome)
-        if why_not is not None:
-            return why_not
+        return await asyncio.shield(self._dormancy.outcome)
+
+    async def _tell(self, waiting: Waiting, plan: Plan) -> Started | str:
+        """The upstream that was told of the init, or why it is to be started anew."""
+        started = dataclasses.replace(waiting.started, kind=self._way.kind, why=None)
         try:
-            await self._launched.given(plan)
+            why = await self._way.tell(waiting, plan)
         except LauncherGoneError:
             raise
-        except LauncherError as error:
-            return str(error)
-        return None
-
-    async def _pass_on(self, waiting: Waiting, plan: Plan) -> Started | str:
-        """The upstream that has taken the init, or why it is to be started anew."""
-        started = dataclasses.replace(waiting.started, kind="native", why=None)
-        try:
-            await self._post(waiting, plan)
-            lacking = await missing(waiting.own, self._native, json.loads(plan.request))
-        except RefusedInitError as error:
-            return f"its own init refused the request ({error.place})"
+        except UnfitError as error:
+            self._out = why = str(error)
         except ActivationError:
             # Its end, if that is what it was, says more, and is reported by whoever watches it.
             await asyncio.wait({started.exited}, timeout=_LAST_WORDS)
             if started.exited.done():
                 return started
             raise
-        finally:
-            await waiting.own.close()
-        if not lacking:
-            return started
-        for name, seen in lacking.items():
-            logger.warning("an init of its own has no effect", extra={"field": name, "seen": seen})
-        self._ineffective |= lacking
-        (name, seen), *_ = lacking.items()
-        why = f"its own init has no effect on {name}: {seen}"
-        if "session_api_keys" in lacking:
-            self._out = why  # hardly any init comes without
-        return why
-
-    async def _post(self, waiting: Waiting, plan: Plan) -> None:
-        posting = asyncio.create_task(waiting.own.post(plan.request), name="pass on")
-        try:
-            both: set[asyncio.Future[Any]] = {posting, waiting.started.exited}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if not posting.done():
-                raise ActivationError("the upstream ended")
-            posting.result()
-        finally:
-            await cancel(posting)
+        return started if why is None else why
 
     async def _end(self) -> None:
         """End what serves nobody."""
@@ -265,6 +201,7 @@ class NativeStarter:
 
     async def _anew(self, plan: Plan, why: str) -> Started:
         started = await self._launched.start(plan)
+        await self._way.complete(started, plan)
         other = None if why and started.why == NOTHING_PRELOADED else started.why
         return dataclasses.replace(started, why="; ".join(filter(None, (why, other))) or None)
 
