@@ -28,6 +28,10 @@ Seconds are plain numbers, at most a year. An unknown key is a fault. What rules
 """
 
 
+# Models that are listed within a section with the same keys.
+_SAME_KEYS: Final = "/Destination"
+
+
 def page() -> str:
     schema = Settings.model_json_schema()
     return GENERATED + _HEAD + "".join(_sections(schema, schema["$defs"], ""))
@@ -56,6 +60,9 @@ def _section(key: dict[str, Any]) -> tuple[str, str] | None:
     inner = key.get("additionalProperties")
     if isinstance(inner, dict) and "$ref" in inner:
         reference, names = inner["$ref"], ".NAME"
+    listed = key.get("items", {}).get("$ref")
+    if listed is not None and not listed.endswith(_SAME_KEYS):
+        reference, names = listed, "[]"
     if reference is None or reference.endswith("/JsonValue"):
         return None
     return reference.rpartition("/")[2], names
@@ -63,6 +70,5 @@ def _section(key: dict[str, Any]) -> tuple[str, str] | None:
 
 def _row(name: str, key: dict[str, Any], *, required: bool) -> tuple[str, str, str, str]:
     default = "required" if required else code(key.get("default", {}))
-    # Of the one model that is listed, the keys are those of the section itself.
     value = "list of mappings" if "$ref" in key.get("items", ()) else kind(key)
     return f"`{name}`", value, default, key["description"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
+from proxy.activation.talking import open_session, read_answer
 from proxy.errors import ActivationError, cause_of
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from proxy.settings import ServerUrl
 
 _LOOK_TIMEOUT: Final = 5.0  # seconds
-# Bytes of an answer that are read. One that is longer is not quoted: where it is cut it might have
-# half of a value in it, which nobody would know to mask.
-_ANSWER_LIMIT: Final = 64 * 1024
 SILENT: Final = "silent"  # in the place of a state: no answer
 # How a connection fails where nobody listens: refused, no such socket, or each address of a host in
 # a way of its own (which has no number).
@@ -52,7 +50,7 @@ class OwnInit:
         """What the upstream says its state is, or `SILENT`; None when nobody listens there."""
         try:
             async with self._open_session().get(self._url.base + self._path) as answer:
-                return _state_of(await _read(answer)) or "unknown"
+                return _state_of(await read_answer(answer)) or "unknown"
         except (aiohttp.ClientError, OSError) as error:
             # Otherwise (no answer in time, one that was cut, a full queue) it has a bad moment. Who
             # lives and is taken for dead is lost: it cannot be activated a second time.
@@ -71,7 +69,7 @@ class OwnInit:
                 headers=self._headers | {"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(),
             ) as answer:
-                text = await _read(answer)
+                text = await read_answer(answer)
                 if answer.status != 200 or _state_of(text) != "ready":
                     said = f"the upstream's own init answered {answer.status}: {text}"
                     if 400 <= answer.status < 500:
@@ -89,7 +87,7 @@ class OwnInit:
             async with self._open_session().request(
                 method, self._url.base + path, headers=headers, allow_redirects=False
             ) as answer:
-                return answer.status, answer.headers, await _read(answer)
+                return answer.status, answer.headers, await read_answer(answer)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             what = type(error).__name__  # its text may quote the headers
             raise ActivationError(f"cannot ask the upstream for {path}: {what}") from None
@@ -101,25 +99,8 @@ class OwnInit:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            path = self._url.socket_path
-            connector: aiohttp.BaseConnector = (
-                aiohttp.UnixConnector(path, force_close=True)
-                if path is not None
-                else aiohttp.TCPConnector(force_close=True)
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=_LOOK_TIMEOUT)
-            )
+            self._session = open_session(self._url, _LOOK_TIMEOUT)
         return self._session
-
-
-async def _read(answer: aiohttp.ClientResponse) -> str:
-    data = bytearray()
-    async for chunk in answer.content.iter_any():
-        data += chunk
-        if len(data) > _ANSWER_LIMIT:
-            return f"(more than {_ANSWER_LIMIT} bytes)"
-    return data.decode("utf-8", "replace")
 
 
 def _nobody_listens(error: Exception) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from proxy.lifecycle.plan import Plan
 
-StartKind = Literal["cold", "partial", "warm", "native"]
+StartKind = Literal["cold", "partial", "warm", "native", "standby"]
 
 
 class Outlook(NamedTuple):
@@ -39,7 +39,7 @@ class Started:
     """A running upstream. `why` says what it could not be better for; None when it could not.
 
     `kind` is how it had waited: not at all, with its modules imported (partial: so few of them that
-    it took more than a third of a cold start), or in a mode of its own.
+    it took more than a third of a cold start), in a mode of its own, or running.
     `pid` is 0 where the upstream is known by its address alone.
     """
 

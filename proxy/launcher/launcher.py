@@ -51,6 +51,7 @@ class Launcher:
         self._children = children
         self._warmth: Warmth | None = None
         self._names: list[str] = []  # of the variables that the upstream was started with
+        self._delivered: dict[str, str] = {}  # those among them that the start has set
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.on_signal(number, self._end)
 
@@ -163,6 +164,7 @@ class Launcher:
             self._busy(message)
         answer = self._upstream.start(spec)
         self._names = spec.names(os.environb)
+        self._delivered = spec.env
         return answer
 
     def _busy(self, message: dict[str, Any]) -> None:
@@ -179,7 +181,7 @@ class Launcher:
 
         spec = Spec(message)
         for name in sorted(spec.env):
-            if always_cold(name):
+            if spec.env[name] != self._delivered.get(name) and always_cold(name):
                 raise LaunchError("%s acts before Python code runs" % name)
         left = [name for name in self._names if name not in spec.env and spec.removes(name)]
         if left:

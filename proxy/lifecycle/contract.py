@@ -265,7 +265,8 @@ class InitStatus(BaseModel):
 class Start(BaseModel):
     """How an upstream was started, or would be; `why` says what it could not be better for.
 
-    `kind` is native, warm, partial (warm, and still more than a third of a cold start) or cold.
+    `kind` is native, standby, warm, partial (warm, and still more than a third of a cold start) or
+    cold.
     """
 
     kind: str

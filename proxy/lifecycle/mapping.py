@@ -62,7 +62,8 @@ class Values:
         self._environment = environment
         self._complete = complete
 
-    def __call__(self, place: Place) -> str:
+    def given(self, place: Place) -> Any:
+        """What was delivered for it, or None."""
         value: Any
         if place.variable is not None:
             value = self._environment.get(place.variable)
@@ -70,10 +71,19 @@ class Values:
             value = self._delivered.get(place.name)
         if place.item is not None and isinstance(value, list):
             value = dict(enumerate(value)).get(place.item)
-        if value is None:
-            if place.default is None and self._complete:
-                raise Unfit(f"{place}: is needed by this upstream")
-            return place.default or ""
+        return value
+
+    def whole(self, place: Place) -> Any:
+        """Its value as it is, not as text."""
+        value = self.given(place)
+        if value is not None:
+            return value
+        if place.default is None and self._complete:
+            raise Unfit(f"{place}: is needed by this upstream")
+        return place.default or ""
+
+    def __call__(self, place: Place) -> str:
+        value = self.whole(place)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return _joined(place.name, value, "comma")
         return _text(value)

@@ -31,13 +31,15 @@ from proxy.lifecycle.mapping import (
     spoken_for,
     variables,
 )
-from proxy.lifecycle.native import passed_on
 from proxy.lifecycle.redact import secrets_of
-from proxy.lifecycle.specs import misspecified
+from proxy.lifecycle.told.native import passed_on
+from proxy.lifecycle.told.requests import planned_requests, told_variables
+from proxy.lifecycle.told.specs import misspecified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from proxy.lifecycle.told.requests import PlannedRequest
     from proxy.settings import MappingSettings, NativeSettings, UpstreamSettings
 
 __all__ = ["Plan", "PlannedFile", "build_plan"]
@@ -72,7 +74,9 @@ class Plan:
     cors_origins: tuple[str, ...] | None = None  # whose pages may read what the proxy answers
     request: bytes = b""  # the init request as it is passed on, when it is
     fresh: str | None = None  # why it cannot be passed on to an upstream that has an init
-    key: str = ""  # of that init, in the plan of a dormant upstream
+    key: str = ""  # of that init, in the plan of a dormant upstream; or what stands for it
+    requests: tuple[PlannedRequest, ...] = ()  # to be made when it is ready
+    untold: bool = False  # whether one of them may not have been answered yet
 
     def __repr__(self) -> str:
         files = [file.path for file in self.files]
@@ -118,12 +122,16 @@ def build_plan(
         files = planned_files(mapping, into_files, run_dir, values)
         argv = tuple(argument.fill(values) for argument in upstream.argv)
         cwd = upstream.directory.fill(values) if upstream.directory is not None else None
+        telling = upstream.standby.requests if upstream.stands_by and complete else ()
+        requests = planned_requests(telling, values)
     except Unfit as error:
         raise _refusal([str(error)]) from None
     _refuse([*_too_long(environment, "env"), *_too_long(mapped), *_too_long_arguments(argv)])
     named = {to.env: file.path for to, file in zip(mapping.files.values(), files, strict=True)}
     named_files = {name: path for name, path in named.items() if name is not None}
-    env = {**environment, **mapped, **named_files}
+    told = told_variables(telling)
+    env = {name: value for name, value in environment.items() if name not in told}
+    env |= {**mapped, **named_files}
     own, fresh = b"", None
     if upstream.native is not None:
         own, fresh = passed_on(
@@ -144,6 +152,8 @@ def build_plan(
         cors_origins=_origins(request),
         request=own,
         fresh=fresh,
+        requests=requests,
+        untold=bool(requests),
     )
 
 

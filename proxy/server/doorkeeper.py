@@ -56,7 +56,8 @@ class Doorkeeper:
         self.login = Login(self._prefix, lambda: self._ticket, cookie=COOKIE) if logins else None
         own = (*mapping.alive_paths, *((self.login.path,) if self.login is not None else ()))
         self._own_paths = control_paths(self._prefix) | {path.encode() for path in own}
-        dormant_paths = mapping.native.open_paths if mapping.native is not None else ()
+        native = settings.upstream.native
+        dormant_paths = native.open_paths if native is not None else ()
         self._dormant_paths = frozenset(path.encode() for path in dormant_paths)
         self._waits = waits
         self._cors = cors

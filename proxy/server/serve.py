@@ -79,7 +79,7 @@ class Server:
         log.mask = Redactor(self._own_secrets)
         self._stopping = Stopping(asyncio.get_running_loop())
         # From the inside out: the state first, because everybody reads it ...
-        warms = upstream.warms or native is not None
+        warms = upstream.warms or upstream.stands_by or native is not None
         self._lifecycle = Lifecycle(State.WARMING if warms else State.DORMANT, self._facts)
         self._warming = Warming(self._lifecycle)
         self._watch = Watch(self._lifecycle, self._details)

@@ -2,7 +2,7 @@
 
 *Where* (`upstream.activation`) is a `Place` for launchers, a process that runs by itself, or a
 server that somebody else starts. *How it waits* is nothing or a preload, by a launcher, or a
-dormant mode of its own, by an `OwnInit`.
+`Way` in which it runs meanwhile.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.activation.readiness.probe import Probe
     from proxy.activation.readiness.pulse import Pulse
     from proxy.activation.starter import Starter
+    from proxy.activation.waiting.way import Way
     from proxy.lifecycle.plan import PlannedFile
     from proxy.lifecycle.state import Lifecycle
     from proxy.settings import NativeSettings, UpstreamSettings
@@ -76,15 +77,24 @@ def make_starter(
         on_warming=on_warming,
         on_leaving=on_leaving,
         # A recording needs the upstream's address for itself.
-        put_off=native is not None and upstream.records,
+        put_off=upstream.records and (native is not None or upstream.stands_by),
     )
-    if native is None:
+    way: Way | None = None
+    if native is not None:
+        from proxy.activation.native.way import NativeWay  # noqa: PLC0415
+
+        way = NativeWay(
+            *(upstream, native, launched), run_dir=run_dir, on_key=on_key, passes=probe.check
+        )
+    elif upstream.stands_by:
+        from proxy.activation.standby.way import StandbyWay  # noqa: PLC0415
+
+        way = StandbyWay(upstream, launched, probe, run_dir=run_dir)
+    if way is None:
         return launched
-    from proxy.activation.native.way import NativeWay  # noqa: PLC0415
     from proxy.activation.waiting.starter import WaitingStarter  # noqa: PLC0415
 
-    way = NativeWay(upstream, native, launched, run_dir=run_dir, on_key=on_key, passes=probe.check)
-    return WaitingStarter(way, launched, demanded=upstream.dormancy == "native", ending=ending)
+    return WaitingStarter(way, launched, demanded=upstream.dormancy == way.kind, ending=ending)
 
 
 def make_pulse(upstream: UpstreamSettings, starter: Starter, lifecycle: Lifecycle) -> Pulse | None:

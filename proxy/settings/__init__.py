@@ -9,7 +9,9 @@ from proxy.settings.mapping import (
     MappingSettings,
     NativeSettings,
 )
+from proxy.settings.probing import ReadySettings
 from proxy.settings.reading.load import load_settings
+from proxy.settings.standby import RequestSettings, StandbySettings
 from proxy.settings.template import Place
 from proxy.settings.tree import (
     ControlSettings,
@@ -25,7 +27,6 @@ from proxy.settings.tree import (
 )
 from proxy.settings.upstream import (
     PreloadSettings,
-    ReadySettings,
     RestartSettings,
     UpstreamSettings,
 )
@@ -48,9 +49,11 @@ __all__ = [
     "Place",
     "PreloadSettings",
     "ReadySettings",
+    "RequestSettings",
     "RestartSettings",
     "ServerUrl",
     "Settings",
+    "StandbySettings",
     "TcpAddress",
     "UnixAddress",
     "UnixSettings",

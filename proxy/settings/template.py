@@ -52,6 +52,14 @@ class Template:
             if found["doubled"] is None and self._meant(found):
                 yield _place(found)
 
+    @property
+    def only_place(self) -> Place | None:
+        """The place that is all of the text, or None."""
+        found = _PLACE.fullmatch(self.text)
+        if found is None or found["doubled"] is not None or not self._meant(found):
+            return None
+        return _place(found)
+
     def fill(self, value: Callable[[Place], str]) -> str:
         """The text, each place as `value` has it."""
 

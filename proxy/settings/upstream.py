@@ -15,19 +15,16 @@ from proxy.settings.activation import (
 )
 from proxy.settings.addresses import ServerUrl, TcpAddress
 from proxy.settings.mapping import MappingSettings, Model, NativeSettings
+from proxy.settings.probing import AliveSettings, ReadySettings
 from proxy.settings.profiles import OPENHANDS
+from proxy.settings.standby import StandbySettings
 from proxy.settings.template import Template
 from proxy.settings.values import (
     AbsolutePath,
     EnvName,
-    HeaderName,
-    HeaderValue,
     NotBool,
-    Pattern,
-    RequestPath,
     Seconds,
     SecondsOrZero,
-    Statuses,
     Text,
     Url,
     module_name,
@@ -60,50 +57,6 @@ Modules = Annotated[
         {"anyOf": [{"const": "auto"}, {"type": "array", "items": {"type": "string"}}]},
     ),
 ]
-
-
-class ReadySettings(Model):
-    path: RequestPath | None = Field(
-        default="/ready",
-        description="What the readiness probe asks the upstream for; null: nothing, that it "
-        "accepts a connection is enough.",
-    )
-    headers: dict[HeaderName, HeaderValue] = Field(
-        default_factory=dict, description="Headers that the probe has."
-    )
-    statuses: Annotated[tuple[Statuses, ...], Field(min_length=1)] = Field(
-        default=(200,),
-        description="Statuses that mean ready: numbers, or ranges as `200-399`.",
-    )
-    body: Pattern | None = Field(
-        default=None,
-        description="A regular expression that must be found in the answer's first 64 KiB, too.",
-    )
-    log: Pattern | None = Field(
-        default=None,
-        description="A regular expression that must be found in a line of the upstream's output, "
-        "too.",
-    )
-    interval: Seconds = Field(
-        default=0.01,
-        description="Seconds between two attempts, in the beginning: up to a second when it takes "
-        "long.",
-    )
-    timeout: Seconds = Field(default=2.0, description="Seconds one attempt may take.")
-
-
-class AliveSettings(Model):
-    path: RequestPath | None = Field(
-        default=None,
-        description="What a ready upstream is asked for, to see that it does not hang; null: it "
-        "is not asked. Any status under 500 will do.",
-    )
-    interval: Seconds = Field(
-        default=10.0, description="Seconds between two such requests, and for one of them."
-    )
-    failures: Annotated[int, Field(ge=1, le=1000), NotBool] = Field(
-        default=3, description="Failures in a row after which it is killed, as if it had died."
-    )
 
 
 class PreloadSettings(Model):
@@ -206,10 +159,14 @@ class UpstreamSettings(Model):
         description="For `on_exit: restart`: when the proxy ends because the upstream does not "
         "stay up, a restart that fails counting as a death.",
     )
-    dormancy: Literal["auto", "native", "preload", "cold"] = Field(
+    dormancy: Literal["auto", "native", "standby", "preload", "cold"] = Field(
         default="auto",
         description="How the upstream waits for an init: native, in a dormant mode of its own; "
-        "preload, with its modules imported; cold, not at all; auto, as well as it can.",
+        "standby, running, to be told by requests; preload, with its modules imported; cold, not "
+        "at all; auto, as well as it can.",
+    )
+    standby: StandbySettings = Field(
+        default=StandbySettings(), description="How a running upstream is told of an init."
     )
     preload: PreloadSettings = Field(
         default=PreloadSettings(), description="What is imported before an init (warm start)."
@@ -232,7 +189,12 @@ class UpstreamSettings(Model):
         filled = any(
             place for text in (*self.argv, self.directory) if text for place in text.places
         )
-        return launched and self.dormancy != "cold" and self.preload.enabled and not filled
+        return (
+            launched
+            and self.dormancy not in {"cold", "standby"}
+            and self.preload.enabled
+            and not filled
+        )
 
     @property
     def records(self) -> bool:
@@ -253,6 +215,11 @@ class UpstreamSettings(Model):
         """The dormant mode of its own that is to be tried; None when none is."""
         wanted = self.dormancy in {"auto", "native"} and self.activation in {"spawn", "launcher"}
         return self.fields_and_files.native if wanted else None
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether it runs while it is dormant, and is told of an init by requests."""
+        return self.dormancy in {"auto", "standby"} and bool(self.standby.requests)
 
     @property
     def fields_and_files(self) -> MappingSettings:
@@ -281,3 +248,6 @@ class UpstreamSettings(Model):
             yield ("cwd",), self.directory
         for path, template in self.fields_and_files.templates:
             yield ("mapping", *path), template
+        for number, request in enumerate(self.standby.requests):
+            for path, template in request.templates:
+                yield ("standby", "requests", number, *path), template

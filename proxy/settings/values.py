@@ -123,7 +123,7 @@ def _header_name(name: str) -> str:
     return name
 
 
-def _header_value(value: str) -> str:
+def header_value(value: str) -> str:
     if value != value.strip() or not value.isascii() or not value.isprintable():
         raise ValueError("must be as on a header line: ASCII, no line breaks, no spaces around it")
     return value
@@ -132,7 +132,7 @@ def _header_value(value: str) -> str:
 def _prefix(path: str) -> str:
     if path and (path.endswith("/") or "?" in path):
         raise ValueError("must be a path without a query and without / at its end, as /-")
-    return _target(path) if path else path
+    return request_target(path) if path else path
 
 
 def _query_parameter(name: str) -> str:
@@ -194,7 +194,7 @@ def _origin(origin: str) -> str:
     return origin
 
 
-def _target(path: str) -> str:
+def request_target(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must begin with /")
     if not _PRINTABLE_ASCII.fullmatch(path) or "#" in path:
@@ -262,10 +262,10 @@ Pattern = Annotated[
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 PathPrefix = Annotated[str, AfterValidator(_prefix)]
 QueryParameter = Annotated[str, AfterValidator(_query_parameter)]
-HeaderValue = Annotated[str, AfterValidator(_header_value)]
+HeaderValue = Annotated[str, AfterValidator(header_value)]
 Text = Annotated[str, AfterValidator(_sendable)]
 ModuleName = Annotated[str, AfterValidator(module_name)]
 EnvName = Annotated[str, AfterValidator(_env_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), AfterValidator(_sendable)]
-RequestPath = Annotated[str, AfterValidator(_target)]
+RequestPath = Annotated[str, AfterValidator(request_target)]
 Origin = Annotated[str, AfterValidator(_origin)]

@@ -14,7 +14,7 @@ from proxy.lifecycle.contract import (
     InitStatus,
     parse_init_request,
 )
-from proxy.lifecycle.specs import misspecified
+from proxy.lifecycle.told.specs import misspecified
 
 FULL: dict[str, Any] = {
     "session_api_keys": ["session-1", "session-2"],

@@ -24,6 +24,8 @@ def faults_of(content: str | bytes, directory: Path) -> list[str]:
     return [re.sub(r"^(FILE:\d+):\d+:", r"\1:", fault) for fault in faults]
 
 
+_POOL = "deferred_init: true\ninit: {key: k}\n"
+
 ONE_FAULT = [
     # keys
     ("timout: 3", "timout: unknown key; did you mean init.timeout or upstream.ready.timeout"),
@@ -48,6 +50,56 @@ ONE_FAULT = [
     ),
     ("gate: {query_parameter: 'a b'}", "gate.query_parameter: cannot be 'a b': must be a name of"),
     ("gate: {session_keys: enforce}", "gate.session_keys: would let nobody pass"),
+    (
+        _POOL + "upstream: {dormancy: standby}",
+        "upstream.dormancy: cannot be standby: nothing tells the upstream of an init; describe",
+    ),
+    (
+        "upstream: {dormancy: cold, standby: {requests: [{path: /x}]}}",
+        "upstream.standby.requests: has no effect with upstream.dormancy: cold",
+    ),
+    (
+        "upstream: {profile: none, standby: {requests: [{path: /x}]}}",
+        "upstream.standby.requests: has no effect without deferred_init: nothing is delivered",
+    ),
+    (
+        _POOL + "upstream: {standby: {requests: [{path: /x}]}}",
+        "upstream.standby.requests: has no effect beside a dormant mode of the upstream's own",
+    ),
+    (
+        _POOL + "upstream: {dormancy: standby, activation: signal, run_dir: /r, "
+        "signal: {pidfile: /p}, standby: {requests: [{path: /x}]}}",
+        "upstream.dormancy: cannot be standby with upstream.activation: signal",
+    ),
+    (
+        _POOL + "upstream: {profile: none, standby: {requests: [{path: '/{provder}'}]}, "
+        "mapping: {fields: {provider: {env: P, type: string}}}}",
+        "upstream.standby.requests[0].path: has a place for provder, which is no mapped field",
+    ),
+    (
+        "upstream: {standby: {requests: [{}]}}",
+        "upstream.standby.requests[0].path: is missing",
+    ),
+    (
+        "upstream: {standby: {requests: [{path: x}]}}",
+        "upstream.standby.requests[0].path: must begin with /",
+    ),
+    (
+        "upstream: {standby: {requests: [{path: /x, method: put}]}}",
+        "upstream.standby.requests[0].method: must be",
+    ),
+    (
+        "upstream: {standby: {requests: [{path: /x, headers: {A: ' b'}}]}}",
+        "upstream.standby.requests[0].headers.A: must be as on a header line",
+    ),
+    (
+        "upstream: {standby: {requests: [{path: /x, expect: {statuses: [700]}}]}}",
+        "upstream.standby.requests[0].expect.statuses[0]: must be a status from 200 to 599",
+    ),
+    (
+        'upstream: {standby: {requests: [{path: /x, body: {a: ["\\0x"]}}]}}',
+        "upstream.standby.requests[0].body: cannot contain NUL",
+    ),
     (
         "upstream: {forward: {key: s3cret}}",
         "upstream.forward: has no effect with upstream.activation: spawn",

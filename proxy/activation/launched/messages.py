@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from proxy.lifecycle.plan import PROXY_OWN, Plan, PlannedFile
+from proxy.lifecycle.told.requests import PlannedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,6 +48,8 @@ def start_fields(plan: Plan) -> dict[str, Any]:
         "request": plan.request.decode(),
         "fresh": plan.fresh,
         "key": plan.key,
+        "requests": [_request_fields(request) for request in plan.requests],
+        "untold": plan.untold,
     }
 
 
@@ -72,6 +76,26 @@ def started_plan(fields: dict[str, Any]) -> Plan:
         request=fields.get("request", "").encode(),
         fresh=fields.get("fresh"),
         key=fields.get("key", ""),
+        requests=tuple(_planned_request(each) for each in fields.get("requests", ())),
+        untold=fields.get("untold", False),
+    )
+
+
+def _request_fields(request: PlannedRequest) -> dict[str, Any]:
+    body = request.body
+    return dataclasses.asdict(request) | {
+        "body": base64.b64encode(body).decode() if body is not None else None
+    }
+
+
+def _planned_request(fields: dict[str, Any]) -> PlannedRequest:
+    body = fields["body"]
+    return PlannedRequest(
+        **fields
+        | {
+            "statuses": tuple(fields["statuses"]),
+            "body": base64.b64decode(body) if body is not None else None,
+        }
     )
 
 

@@ -188,9 +188,7 @@ class WaitingStarter:
         except UnfitError as error:
             self._out = why = str(error)
         except ActivationError:
-            # Its end, if that is what it was, says more, and is reported by whoever watches it.
-            await asyncio.wait({started.exited}, timeout=_LAST_WORDS)
-            if started.exited.done():
+            if await _has_ended(started):
                 return started
             raise
         return started if why is None else why
@@ -201,7 +199,11 @@ class WaitingStarter:
 
     async def _anew(self, plan: Plan, why: str) -> Started:
         started = await self._launched.start(plan)
-        await self._way.complete(started, plan)
+        try:
+            await self._way.complete(started, plan)
+        except ActivationError:
+            if not await _has_ended(started):
+                raise
         other = None if why and started.why == NOTHING_PRELOADED else started.why
         return dataclasses.replace(started, why="; ".join(filter(None, (why, other))) or None)
 
@@ -209,3 +211,9 @@ class WaitingStarter:
         logger.warning("the upstream is not dormant by itself", extra={"reason": why})
         self._out = why
         await self._launched.preload()
+
+
+async def _has_ended(started: Started) -> bool:
+    """Whether that is why it could not be told: then its end says more, to whoever watches it."""
+    await asyncio.wait({started.exited}, timeout=_LAST_WORDS)
+    return started.exited.done()

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.settings.addresses import TcpAddress, UnixAddress
 from proxy.settings.mapping import MappingSettings
+from proxy.settings.probing import ReadySettings
 from proxy.settings.reading.faults import Fault
 from proxy.settings.reading.mapcheck import check_mapping
 from proxy.settings.reading.templatecheck import check_needs, named_fields
-from proxy.settings.upstream import ReadySettings
+from proxy.settings.reading.waitcheck import check_dormancy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def check(settings: Settings) -> Iterator[Fault]:
     yield from _upstream(settings)
     yield from _ready(settings.upstream)
     yield from _activation(settings.upstream)
-    yield from _dormancy(settings)
+    yield from check_dormancy(settings)
     yield from _gate(settings)
     yield from check_mapping(
         settings.upstream.mapping, named_fields(settings), own_paths=_own_paths(settings)
@@ -187,39 +188,6 @@ def _activation(upstream: UpstreamSettings) -> Iterator[Fault]:
             yield Fault(("upstream", "launcher", name), "is not set", about=about)
     if way == "signal":
         yield from _signal(upstream)
-
-
-def _dormancy(settings: Settings) -> Iterator[Fault]:
-    upstream = settings.upstream
-    wanted = upstream.dormancy
-    here, about = ("upstream", "dormancy"), (("upstream", "dormancy"),)
-    if wanted in {"native", "preload"} and upstream.activation in {"signal", "forward"}:
-        yield Fault(
-            here,
-            f"cannot be {wanted} with upstream.activation: {upstream.activation}",
-            "the upstream is started by somebody else",
-            about=(("upstream", "activation"),),
-        )
-    elif wanted == "native" and upstream.fields_and_files.native is None:
-        yield Fault(
-            here,
-            "cannot be native: nothing tells how the upstream is started dormant",
-            "describe it under upstream.mapping.native",
-            about=(("upstream", "profile"), ("upstream", "mapping")),
-        )
-    elif wanted == "native" and not settings.deferred_init:
-        yield Fault(
-            here,
-            "cannot be native without deferred_init: the upstream is started at once",
-            about=(("deferred_init",),),
-        )
-    if wanted == "preload" and not upstream.preload.enabled:
-        hint = "leave upstream.preload.modules out (auto: recorded at the start)"
-        yield Fault(here, "cannot be preload: nothing is to be preloaded", hint, about=about)
-    if wanted == "cold" and upstream.preload.chosen:
-        yield Fault(
-            ("upstream", "preload"), "has no effect with upstream.dormancy: cold", about=about
-        )
 
 
 def _signal(upstream: UpstreamSettings) -> Iterator[Fault]:

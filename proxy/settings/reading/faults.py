@@ -28,6 +28,7 @@ SECRET: Final[tuple[Path, ...]] = (
     ("upstream", "env"),
     ("upstream", "command"),
     ("upstream", "ready", "headers"),
+    ("upstream", "standby", "requests"),
     ("upstream", "forward", "key"),
     ("upstream", "mapping", "files", "*", "base"),
     ("upstream", "mapping", "files", "*", "content"),
