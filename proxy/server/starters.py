@@ -79,22 +79,36 @@ def make_starter(
         # A recording needs the upstream's address for itself.
         put_off=upstream.records and (native is not None or upstream.stands_by),
     )
-    way: Way | None = None
-    if native is not None:
+    if native is None and not upstream.stands_by:
+        return _rehearsed(upstream, launched, probe, run_dir) if upstream.rehearsal else launched
+    from proxy.activation.waiting.starter import WaitingStarter  # noqa: PLC0415
+
+    way: Way
+    if native is None:
+        from proxy.activation.standby.way import StandbyWay  # noqa: PLC0415
+
+        way = StandbyWay(upstream, launched, probe, run_dir=run_dir)
+    else:
         from proxy.activation.native.way import NativeWay  # noqa: PLC0415
 
         way = NativeWay(
             *(upstream, native, launched), run_dir=run_dir, on_key=on_key, passes=probe.check
         )
-    elif upstream.stands_by:
-        from proxy.activation.standby.way import StandbyWay  # noqa: PLC0415
-
-        way = StandbyWay(upstream, launched, probe, run_dir=run_dir)
-    if way is None:
-        return launched
-    from proxy.activation.waiting.starter import WaitingStarter  # noqa: PLC0415
-
     return WaitingStarter(way, launched, demanded=upstream.dormancy == way.kind, ending=ending)
+
+
+def _rehearsed(
+    upstream: UpstreamSettings, launched: LaunchedStarter, probe: Probe, run_dir: str
+) -> Starter:
+    from proxy.activation.rehearsing import RehearsingStarter  # noqa: PLC0415
+    from proxy.lifecycle.rehearsal import rehearsal_plan  # noqa: PLC0415
+
+    return RehearsingStarter(
+        launched,
+        lambda: rehearsal_plan(upstream, run_dir=run_dir),
+        probe,
+        limit=upstream.preload.timeout,
+    )
 
 
 def make_pulse(upstream: UpstreamSettings, starter: Starter, lifecycle: Lifecycle) -> Pulse | None:

@@ -165,6 +165,11 @@ class UpstreamSettings(Model):
         "standby, running, to be told by requests; preload, with its modules imported; cold, not "
         "at all; auto, as well as it can.",
     )
+    rehearsal: bool = Field(
+        default=False,
+        description="Start what can only start cold once while dormant, with made-up values, and "
+        "end it: a start that follows finds its files and compiled code in caches.",
+    )
     standby: StandbySettings = Field(
         default=StandbySettings(), description="How a running upstream is told of an init."
     )
@@ -204,7 +209,7 @@ class UpstreamSettings(Model):
     @property
     def warms(self) -> bool:
         """Whether a pod can be claimed only some time after its start."""
-        return self.preloads or self.activation in {"launcher", "forward"}
+        return self.preloads or self.rehearsal or self.activation in {"launcher", "forward"}
 
     def at_once(self) -> UpstreamSettings:
         """For an upstream that waits for nothing: what only a wait pays for is left out."""

@@ -77,6 +77,18 @@ ONE_FAULT = [
         "upstream.standby.requests[0].path: has a place for provder, which is no mapped field",
     ),
     (
+        "upstream: {rehearsal: true}",
+        "upstream.rehearsal: has no effect without deferred_init: the upstream is started at once",
+    ),
+    (
+        _POOL + "upstream: {rehearsal: true}",
+        "upstream.rehearsal: has no effect on an upstream that runs while it is dormant",
+    ),
+    (
+        _POOL + "upstream: {rehearsal: true, activation: forward}",
+        "upstream.rehearsal: has no effect with upstream.activation: forward",
+    ),
+    (
         "upstream: {standby: {requests: [{}]}}",
         "upstream.standby.requests[0].path: is missing",
     ),

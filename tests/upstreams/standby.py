@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def mood(about: str) -> str:
 
 
 async def ready(_request: web.Request) -> web.Response:
-    return web.Response(status=503 if mood("boot") == "silent" else 200)
+    how = mood("boot")
+    silent = how == "silent" or (how == "choosy" and os.environ.get("TOKEN") != "the-users")
+    return web.Response(status=503 if silent else 200)
 
 
 async def auth(request: web.Request) -> web.StreamResponse:
@@ -69,7 +72,12 @@ async def about(_request: web.Request) -> web.Response:
     )
 
 
-if mood("boot") == "die":
+with arguments.mood.with_suffix(".starts").open("a") as starts:
+    print(json.dumps({"pid": os.getpid(), "env": dict(os.environ)}), file=starts)
+if mood("boot") == "leaves":
+    left = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    arguments.mood.with_suffix(".left").write_text(str(left.pid))
+if mood("boot") == "die" or (mood("boot") == "strict" and os.environ.get("TOKEN") != "the-users"):
     print("cannot be without a user", file=sys.stderr)
     raise SystemExit(5)
 app = web.Application()

@@ -50,8 +50,25 @@ def check_dormancy(settings: Settings) -> Iterator[Fault]:
         yield Fault(
             ("upstream", "preload"), f"has no effect with upstream.dormancy: {wanted}", about=about
         )
+    if upstream.rehearsal:
+        yield from _rehearsal(settings)
     if upstream.standby.requests and wanted != "standby":
         yield from _requests(settings)
+
+
+def _rehearsal(settings: Settings) -> Iterator[Fault]:
+    upstream = settings.upstream
+    if upstream.activation in {"signal", "forward"}:
+        why = f"with upstream.activation: {upstream.activation}"
+    elif not settings.deferred_init:
+        why = "without deferred_init: the upstream is started at once"
+    elif upstream.stands_by or upstream.native is not None:
+        why = "on an upstream that runs while it is dormant"
+    else:
+        return
+    named = ("rehearsal", "dormancy", "standby", "activation", "profile", "mapping")
+    about = (("deferred_init",), *(("upstream", name) for name in named))
+    yield Fault(("upstream", "rehearsal"), f"has no effect {why}", about=about)
 
 
 def _requests(settings: Settings) -> Iterator[Fault]:
