@@ -45,11 +45,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
+    if hasattr(config, "workerinput"):
+        # Nobody is to begin a long one when the others have nothing left to do.
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Whoever has no tests left takes others': the last ones are long."""
+    """Whoever has no tests left takes others': some are far longer than most."""
     if config.option.numprocesses and config.option.dist == "no":
         config.option.dist = "worksteal"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import cffi
 import pytest
@@ -107,6 +110,15 @@ HELPERS = {
 }
 
 
+def without_launcher(prepared: dict[str, Any], delivered: dict[str, str]) -> Any:
+    """What the start prints when nobody has prepared it."""
+    env = os.environ | prepared["base_env"] | delivered
+    done = subprocess.run(
+        prepared["argv"], cwd=prepared["cwd"], env=env, stdout=subprocess.PIPE, check=True
+    )
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("way", READS)
 @pytest.mark.parametrize("present", [False, True], ids=["absent before", "present before"])
 def test_whatever_was_read_while_preloading_is_never_stale(
@@ -115,8 +127,7 @@ def test_whatever_was_read_while_preloading_is_never_stale(
     write(tmp_path, HELPERS | {"reader.py": READS[way]})
     prepared = base(tmp_path, "-m", "prog", **({"KEY": "old"} if present else {}))
     delivered = {"KEY": "v4lue"}
-    with Launcher() as launcher:
-        cold = view(launcher.start(**prepared, env=delivered), launcher)
+    cold = without_launcher(prepared, delivered)
     with Warm(prepared, ["json", "helper", "reader"]) as launcher:
         assert launcher.why is None
         answer = launcher.begin(env=delivered)
@@ -322,10 +333,10 @@ def test_what_was_read_through_cffi_is_never_stale(
     builder.emit_python_code(str(tmp_path / "generated.py"))
     write(tmp_path, HELPERS | {"reader.py": CFFI[way]})
     prepared = base(tmp_path, "-m", "prog", **({"KEY": "old"} if present else {}))
-    with Launcher() as launcher:
-        cold = view(launcher.start(**prepared, env={"KEY": "v4lue"}), launcher)
+    delivered = {"KEY": "v4lue"}
+    cold = without_launcher(prepared, delivered)
     with Warm(prepared, ["json", "reader"]) as launcher:
-        answer = launcher.begin(env={"KEY": "v4lue"})
+        answer = launcher.begin(env=delivered)
         assert view(answer, launcher) == cold
         assert answer["kind"] == "cold"
         assert "reader" in answer["why"] or "generated" in answer["why"]
