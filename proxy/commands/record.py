@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # What is left out matters from this part of all modules on.
 _MATTERS: Final = 1 / 10
+_WORTH_A_WORD: Final = 0.1  # seconds
 OUTPUT = "preload-plan.json"
 _EPILOG: Final = """\
 Best run where the image is built: a plan is for one interpreter and one set of packages. What is
@@ -108,9 +109,12 @@ def say_struck(plan: dict[str, Any]) -> None:
     total = len(struck) + len(plan["modules"])
     if len(struck) > total * _MATTERS:
         _say(f"warning: {len(struck)} of {total} modules are left out: every start imports them")
-    for module, count in sorted(followers.items(), key=lambda item: (-item[1], item[0])):
+    costs: dict[str, float] = plan.get("costs", {})
+    for module in sorted(followers, key=lambda name: (-costs.get(name, 0), -followers[name], name)):
+        count, seconds = followers[module], costs.get(module, 0)
         also = f", and {count} that import or need it" if count else ""
-        _say(f"left out: {module} ({struck[module]}){also}")
+        took = f": {seconds:.1f} s of every start" if seconds >= _WORTH_A_WORD else ""
+        _say(f"left out: {module} ({struck[module]}){also}{took}")
 
 
 def _root(name: str, struck: dict[str, str]) -> str:

@@ -31,3 +31,13 @@ def test_causes_are_told_by_what_they_cost(capsys: pytest.CaptureFixture[str]) -
 def test_little_that_is_left_out_is_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
     say_struck({"struck": {"app.key": "reads APP_KEY"}, "modules": ["json"] * 40})
     assert capsys.readouterr().err == "left out: app.key (reads APP_KEY)\n"
+
+
+def test_what_is_left_out_is_told_the_dearest_first(capsys: pytest.CaptureFixture[str]) -> None:
+    struck = {"app.few": "reads FEW", "app.many": "reads MANY", "app.one": "imports app.many"}
+    costs = {"app.few": 2.14, "app.many": 0.02}
+    say_struck({"struck": struck, "costs": costs, "modules": ["json"] * 40})
+    assert capsys.readouterr().err.splitlines() == [
+        "left out: app.few (reads FEW): 2.1 s of every start",
+        "left out: app.many (reads MANY), and 1 that import or need it",
+    ]

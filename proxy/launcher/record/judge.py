@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .planfile import cause
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable
@@ -44,12 +46,17 @@ class Judge:
         struck.update(self._following(struck, {**known, **struck}))
         return {module: why for module, why in struck.items() if module not in known}
 
-    def seconds(self, modules: Iterable[str]) -> float:
-        """What these take to be imported."""
-        return sum(self._seconds.get(module, 0.0) for module in modules)
+    def costs(self, struck: dict[str, str]) -> dict[str, float]:
+        """Seconds that each start takes for those that are struck, by who is to blame for it."""
+        found: dict[str, float] = {}
+        for module in struck:
+            blamed = cause(module, struck)
+            found[blamed] = found.get(blamed, 0.0) + self._seconds.get(module, 0.0)
+        return {module: round(seconds, 3) for module, seconds in found.items()}
 
     def _is_bearable(self, modules: Iterable[str]) -> bool:
-        return self.seconds(modules) <= BEARABLE * sum(self._seconds.values())
+        seconds = sum(self._seconds.get(module, 0.0) for module in modules)
+        return seconds <= BEARABLE * sum(self._seconds.values())
 
     def _following(self, modules: Iterable[str], known: dict[str, str]) -> dict[str, str]:
         """Who needs one of them, who needs those, and so on."""

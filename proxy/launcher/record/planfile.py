@@ -2,7 +2,7 @@
 
     {"version": 1, "identity": {…}, "command": {"kind": "module", "target": "pkg"},
      "names": ["OH_*"], "modules": ["pkg", …], "struck": {"pkg.auth": "reads OH_KEY"},
-     "seconds": {"cold": 6.3, "warm": 0.3}}
+     "seconds": {"cold": 6.3, "warm": 0.3}, "costs": {"pkg.auth": 0.2}}
 
 Nothing in it is trusted: the fork server watches all the same. A plan for another interpreter,
 platform or set of packages is refused, because what its modules do there was never looked at.
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+WORTH_A_WORD = 0.1  # seconds
 SHOWN = 5  # of what was struck, which may be thousands
 
 
 class Plan:
-    """`seconds` are those from a start to readiness, as the recording has seen them."""
+    """`seconds` are those from a start to readiness, as the recording has seen them.
 
-    __slots__ = ("command", "identity", "modules", "names", "seconds", "struck")
+    `costs` are those that each start takes to import what was struck, by who is to blame for it.
+    """
+
+    __slots__ = ("command", "costs", "identity", "modules", "names", "seconds", "struck")
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Plan:
         struck: dict[str, str],
         *,
         seconds: dict[str, float],
+        costs: dict[str, float],
     ) -> None:
         self.identity = identity
         self.command = command
@@ -44,11 +49,16 @@ class Plan:
         self.modules = modules
         self.struck = struck
         self.seconds = seconds
+        self.costs = costs
 
     def worth(self) -> dict[str, Any]:
         """What a fork server of these modules is said to be worth."""
         loaded = len(self.modules) + len(self.struck)
-        return {"loaded": loaded, "recorded": self.seconds, "struck": summary(self.struck)}
+        return {
+            "loaded": loaded,
+            "recorded": self.seconds,
+            "struck": summary(self.struck, self.costs),
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {"version": VERSION, **{name: getattr(self, name) for name in self.__slots__}}
@@ -70,8 +80,10 @@ def parse(data: Any, path: str) -> Plan:
     if not isinstance(data, dict) or data.get("version") != VERSION:
         raise LaunchError("cannot use the plan %s: its version is not %d" % (path, VERSION))
     data.setdefault("seconds", {})
+    data.setdefault("costs", {})
     for key, kind in (
         ("seconds", dict),
+        ("costs", dict),
         ("identity", dict),
         ("command", dict),
         ("names", list),
@@ -85,15 +97,38 @@ def parse(data: Any, path: str) -> Plan:
     return Plan(**{name: data[name] for name in Plan.__slots__})
 
 
-def summary(found: dict[str, str]) -> str:
-    """What is struck: causes first, then who imports or needs them."""
+def summary(found: dict[str, str], costs: dict[str, float] | None = None) -> str:
+    """What is struck: causes first, the dearest of them first; then who imports or needs them."""
+    dear = costs or {}
     ordered = sorted(
-        found.items(), key=lambda item: (item[1].startswith(("imports ", "needs ")), item[0])
+        found, key=lambda name: (leader(found[name]) is not None, -dear.get(name, 0), name)
     )
-    texts = ["%s %s" % item for item in ordered[:SHOWN]]
+    texts = [_text(name, found[name], dear.get(name, 0)) for name in ordered[:SHOWN]]
     if len(ordered) > SHOWN:
         texts.append("%d more" % (len(ordered) - SHOWN))
     return ", ".join(texts) or "nothing"
+
+
+def _text(name: str, why: str, seconds: float) -> str:
+    took = " (%.1f s)" % seconds if seconds >= WORTH_A_WORD else ""
+    return "%s %s%s" % (name, why, took)
+
+
+def leader(why: str) -> str | None:
+    """Whom a module follows out."""
+    verb, _, rest = why.partition(" ")
+    return rest.partition(" ")[0] if verb in {"imports", "needs"} else None
+
+
+def cause(name: str, struck: dict[str, str]) -> str:
+    """Who is to blame in the end for what was struck."""
+    seen = {name}
+    while True:
+        other = leader(struck[name])
+        if other is None or other not in struck or other in seen:
+            return name
+        seen.add(other)
+        name = other
 
 
 def save(plan: Plan, path: str) -> None:

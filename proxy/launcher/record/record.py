@@ -115,7 +115,7 @@ class Recorder:
                     self.kept = zygote.part()
                 else:
                     self._end(zygote)
-                return self._plan(report["identity"], listing, struck, seconds)
+                return self._plan(report["identity"], listing, struck, seconds, judge.costs(struck))
             self._end(zygote)
             self._say("a warm start strikes %s" % summary(found))
         raise LaunchError("cannot record: %d trials have not come to an end" % ROUNDS)
@@ -140,10 +140,11 @@ class Recorder:
         modules: list[str],
         struck: dict[str, str],
         seconds: dict[str, float],
+        costs: dict[str, float],
     ) -> Plan:
         command = {"kind": self._command.kind, "target": self._command.target}
         names = self._patterns["names"]
-        return Plan(identity, command, names, modules, struck, seconds=seconds)
+        return Plan(identity, command, names, modules, struck, seconds=seconds, costs=costs)
 
     def _run(self, zygote: Zygote, names: dict[str, list[str]]) -> dict[str, Any]:
         """Have it start the upstream; what that reports when it is ready. It is ended."""

@@ -96,7 +96,7 @@ def test_a_stranger_at_the_upstreams_address_is_not_recorded_in_its_place(
 PLAIN = {
     "app/__init__.py": "",
     "app/__main__.py": f"import app.reader, app.late, app.dynamic, app.fine\n{SERVE}",
-    "app/reader.py": "import os; KEY = os.environ.get('APP_KEY')",
+    "app/reader.py": "import os, time; time.sleep(0.2); KEY = os.environ.get('APP_KEY')",
     # They ask for what is there already, which no import system tells.
     "app/late.py": "def load():\n    from . import reader\nload()",
     "app/dynamic.py": "import importlib; importlib.import_module('.reader', 'app')",
@@ -123,6 +123,8 @@ def test_what_the_boot_has_shown_is_not_tried(tmp_path: Path) -> None:
     assert [text for text in told if text.startswith("trial")] == [
         f"trial 1 of {len(plan['modules'])} modules strikes nothing"
     ]
+    assert sorted(plan["costs"]) == ["app.fine", "app.reader"]
+    assert plan["costs"]["app.reader"] >= 0.2
     assert plan["struck"] == {
         "app.reader": "reads APP_KEY",
         "app.fine": "reads APP_OTHER",
@@ -458,6 +460,8 @@ def test_a_trial_tells_causes_first_and_counts_the_rest() -> None:
         "a10 imports urllib, a100 imports urllib, 1996 more"
     )
     assert summary({}) == "nothing"
+    dear = summary({"cheap": "reads A", "dear": "reads B", "x": "imports cheap"}, {"dear": 1.26})
+    assert dear == "dear reads B (1.3 s), cheap reads A, x imports cheap"
 
 
 def test_a_recording_says_which_interpreter_it_cannot_run(
