@@ -95,6 +95,20 @@ def send_signal(pid: int, number: int) -> None:
         pass  # took another user's identity: reported when it does not go away
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` has started, and those that these have, and so on."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        parent = _parent(name) if name.isdigit() else None
+        if parent is not None:
+            found.setdefault(parent, []).append(int(name))
+    waiting, below = [pid], []
+    while waiting:
+        below += (next_ones := found.get(waiting.pop(), []))
+        waiting += next_ones
+    return below
+
+
 def group_lives(group: int) -> bool:
     try:
         os.killpg(group, 0)

@@ -10,7 +10,7 @@ import socket
 import time
 
 from ..errors import LaunchError
-from ..kernel.children import send_signal
+from ..kernel.children import descendants, send_signal
 from ..session.spec import Spec
 from ..upstream.output import Output
 from .ready import PROBE_TIMEOUT, Ready
@@ -69,6 +69,11 @@ class Boot:
                 late = "cannot record: the upstream was not ready within %g s (%s)"
                 raise LaunchError(late % (timeout, self._ready.where))
             self._loop.run_until(lambda: self._ended, PROBE_INTERVAL)
+
+    @property
+    def processes(self) -> int:
+        """How many it has started that are there."""
+        return len(descendants(self._pid)) if self._pid is not None else 0
 
     def report(self, what: bytes = b"?") -> dict[str, Any]:
         """Ask once (see `fork.recorded.reporter`); what it has made so far is remembered."""

@@ -2,7 +2,8 @@
 
     {"version": 1, "identity": {…}, "command": {"kind": "module", "target": "pkg"},
      "names": ["OH_*"], "modules": ["pkg", …], "struck": {"pkg.auth": "reads OH_KEY"},
-     "seconds": {"cold": 6.3, "warm": 0.3}, "costs": {"pkg.auth": 0.2}}
+     "seconds": {"cold": 6.3, "warm": 0.3}, "costs": {"pkg.auth": 0.2},
+     "processes": 0}
 
 Nothing in it is trusted: the fork server watches all the same. A plan for another interpreter,
 platform or set of packages is refused, because what its modules do there was never looked at.
@@ -28,9 +29,19 @@ class Plan:
     """`seconds` are those from a start to readiness, as the recording has seen them.
 
     `costs` are those that each start takes to import what was struck, by who is to blame for it.
+    `processes` it had started when it was ready; what these import was not looked at.
     """
 
-    __slots__ = ("command", "costs", "identity", "modules", "names", "seconds", "struck")
+    __slots__ = (
+        "command",
+        "costs",
+        "identity",
+        "modules",
+        "names",
+        "processes",
+        "seconds",
+        "struck",
+    )
 
     def __init__(
         self,
@@ -42,6 +53,7 @@ class Plan:
         *,
         seconds: dict[str, float],
         costs: dict[str, float],
+        processes: int,
     ) -> None:
         self.identity = identity
         self.command = command
@@ -50,15 +62,15 @@ class Plan:
         self.struck = struck
         self.seconds = seconds
         self.costs = costs
+        self.processes = processes
 
     def worth(self) -> dict[str, Any]:
         """What a fork server of these modules is said to be worth."""
         loaded = len(self.modules) + len(self.struck)
-        return {
-            "loaded": loaded,
-            "recorded": self.seconds,
-            "struck": summary(self.struck, self.costs),
-        }
+        struck = [summary(self.struck, self.costs)] if self.struck or not self.processes else []
+        if self.processes:
+            struck.append("what the processes import that it starts (%d)" % self.processes)
+        return {"loaded": loaded, "recorded": self.seconds, "struck": ", ".join(struck)}
 
     def to_json(self) -> dict[str, Any]:
         return {"version": VERSION, **{name: getattr(self, name) for name in self.__slots__}}
@@ -81,9 +93,11 @@ def parse(data: Any, path: str) -> Plan:
         raise LaunchError("cannot use the plan %s: its version is not %d" % (path, VERSION))
     data.setdefault("seconds", {})
     data.setdefault("costs", {})
+    data.setdefault("processes", 0)
     for key, kind in (
         ("seconds", dict),
         ("costs", dict),
+        ("processes", int),
         ("identity", dict),
         ("command", dict),
         ("names", list),

@@ -115,7 +115,16 @@ class Recorder:
                     self.kept = zygote.part()
                 else:
                     self._end(zygote)
-                return self._plan(report["identity"], listing, struck, seconds, judge.costs(struck))
+                return Plan(
+                    report["identity"],
+                    {"kind": self._command.kind, "target": self._command.target},
+                    self._patterns["names"],
+                    listing,
+                    struck,
+                    seconds=seconds,
+                    costs=judge.costs(struck),
+                    processes=cold["processes"],
+                )
             self._end(zygote)
             self._say("a warm start strikes %s" % summary(found))
         raise LaunchError("cannot record: %d trials have not come to an end" % ROUNDS)
@@ -133,18 +142,6 @@ class Recorder:
             raise LaunchError(zygote.why)
         # It hung or ended the process: that is all there is to know about this module.
         return dict(NOTHING, struck={zygote.module: zygote.why}, hits=1)
-
-    def _plan(
-        self,
-        identity: dict[str, Any],
-        modules: list[str],
-        struck: dict[str, str],
-        seconds: dict[str, float],
-        costs: dict[str, float],
-    ) -> Plan:
-        command = {"kind": self._command.kind, "target": self._command.target}
-        names = self._patterns["names"]
-        return Plan(identity, command, names, modules, struck, seconds=seconds, costs=costs)
 
     def _run(self, zygote: Zygote, names: dict[str, list[str]]) -> dict[str, Any]:
         """Have it start the upstream; what that reports when it is ready. It is ended."""
@@ -164,7 +161,7 @@ class Recorder:
             boot.start(self._spec, scratch, names)
             boot.wait(self._timeout)
             took = round(time.monotonic() - begun, 3)
-            return dict(boot.report(), took=took)
+            return dict(boot.report(), took=took, processes=boot.processes)
         finally:
             boot.end()
             self._children.sweep()

@@ -202,6 +202,15 @@ def test_for_a_name_that_the_interpreter_reads_nothing_is_left_out(tmp_path: Pat
         assert "HOME" in answer["why"]
 
 
+def test_that_an_upstream_has_workers_is_told(tmp_path: Path) -> None:
+    program = f"import os, signal, app.lib\nif os.fork() == 0: signal.pause()\n{SERVE}"
+    write(tmp_path, {"app/__init__.py": "", "app/lib.py": "", "app/__main__.py": program})
+    argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
+    with Warm(argv, "auto", **terms(tmp_path)) as launcher:  # type: ignore[arg-type]
+        told = next(event for event in launcher.events if event["event"] == "warm")
+        assert told["struck"] == "what the processes import that it starts (1)"
+
+
 LEAVES = {f"app/leaf{n}.py": "import json" for n in range(30)}
 LIKELY = {
     "app/__init__.py": "",
