@@ -54,7 +54,7 @@ def _operation(name: str, operation: dict[str, Any]) -> Iterator[str]:
 def _content(holder: dict[str, Any]) -> str:
     return " or ".join(
         kind(content["schema"]) if media == "application/json" else f"`{media}`"
-        for media, content in holder["content"].items()
+        for media, content in holder.get("content", {}).items()
     )
 
 

@@ -6,13 +6,14 @@ profile, fields that are not mapped) is said in words.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from proxy import __version__
+from proxy.control.login import PATH as LOGIN
 from proxy.control.watch import LONGEST_WAIT
 from proxy.lifecycle.claims import LONGEST_ID
 from proxy.lifecycle.contract import InitDetails, InitRequest, InitStatus
@@ -30,7 +31,10 @@ _TEXT: Final = r"^[^\x00]*$"
 _NOT_BLANK: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
 _ENV_NAME: Final = r"^[^=\x00]+$"
 _REQUEST: Final = "What is delivered. Every field is optional, and null counts as not given."
-_MAY_BE_BLANK: Final = frozenset({"secret_key", "previous_secret_keys", "web_url"})
+# Of the contract's own; a field that the settings add may be blank whatever it holds.
+_NEVER_BLANK: Final = frozenset({*InitRequest.model_fields, "base_url"}) - {
+    *("secret_key", "previous_secret_keys", "web_url"),
+}
 
 
 class Refusal(BaseModel):
@@ -45,14 +49,38 @@ class Health(BaseModel):
     status: str
 
 
-def document() -> dict[str, Any]:
+class LoginLink(BaseModel):
+    """A link for a browser, which works once."""
+
+    path: str = Field(description="Path and query on the address at which clients reach the proxy.")
+    expires_in: float = Field(description="Seconds in which it works.")
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What of the API the settings decide: where it is, and what an init must and may have."""
+
+    prefix: str = ""
+    alive_paths: tuple[str, ...] = ()
+    request: type[InitRequest] = InitRequest
+    required: frozenset[str] = frozenset()
+    login: bool = True
+
+
+_PLAIN: Final = Surface()
+
+
+def document(surface: Surface = _PLAIN) -> dict[str, Any]:
     """The document, for a proxy with `deferred_init: true`."""
-    models: list[type[BaseModel]] = [InitRequest, InitStatus, InitDetails, Refusal, Health]
+    models: list[type[BaseModel]] = [surface.request, InitStatus, InitDetails, Refusal, Health]
+    models += [LoginLink] if surface.login else []
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REFERENCE
     )
     definitions: dict[str, Any] = schemas["$defs"]
     definitions["InitRequest"]["description"] = _REQUEST
+    if surface.required:
+        definitions["InitRequest"]["required"] = sorted(surface.required)
     _tighten(definitions["InitRequest"]["properties"])
     _tighten(definitions["Webhook"]["properties"])
     return {
@@ -62,11 +90,7 @@ def document() -> dict[str, Any]:
             "version": __version__,
             "description": "How a pool claims a dormant agent server, and hears of it.",
         },
-        "paths": {
-            "/api/init": {"get": _status(), "post": _initialize()},
-            "/health": {"get": _probe("healthy", "Whether the proxy, and an upstream, lives.")},
-            "/ready": {"get": _probe("ready", "Whether the pod may be claimed or used.")},
-        },
+        "paths": _paths(surface),
         "components": {
             "schemas": definitions,
             "securitySchemes": {
@@ -81,16 +105,24 @@ def document() -> dict[str, Any]:
     }
 
 
-async def answer(_request: web.Request) -> web.Response:
-    """`GET /openapi.json` of the admin listener."""
-    return web.json_response(document())
+def _paths(surface: Surface) -> dict[str, Any]:
+    init = f"{surface.prefix}/api/init"
+    health = {"get": _probe("healthy", "Whether the proxy, and an upstream, lives.")}
+    return {
+        init: {"get": _status(), "post": _initialize()},
+        **({surface.prefix + LOGIN: {"post": _link(), "get": _enter()}} if surface.login else {}),
+        **dict.fromkeys((f"{surface.prefix}/health", *surface.alive_paths), health),
+        f"{surface.prefix}/ready": {
+            "get": _probe("ready", "Whether the pod may be claimed or used.")
+        },
+    }
 
 
 def _tighten(properties: dict[str, Any]) -> None:
     """Add what validators check in code: no NUL, not blank, names of variables."""
     for name, schema in properties.items():
         for node in _strings(schema):
-            node["pattern"] = _TEXT if name in _MAY_BE_BLANK or name == "headers" else _NOT_BLANK
+            node.setdefault("pattern", _NOT_BLANK if name in _NEVER_BLANK else _TEXT)
     if "env" in properties:
         for node in properties["env"]["anyOf"]:
             if node["type"] == "object":
@@ -164,6 +196,43 @@ def _status() -> dict[str, Any]:
             },
             "400": _refused("A parameter makes no sense."),
             "404": _refused("The server does not run with a deferred init."),
+        },
+    }
+
+
+def _link() -> dict[str, Any]:
+    return {
+        "summary": "A link that logs a browser in, where `gate.session_keys` is `enforce`.",
+        "security": [{"bootstrap": []}],
+        "responses": {
+            "200": {"description": "The link.", "content": _json("LoginLink")},
+            "400": _refused("Nobody has the server yet."),
+            "401": _refused("X-Init-API-Key is missing or wrong."),
+        },
+    }
+
+
+def _enter() -> dict[str, Any]:
+    return {
+        "summary": "What such a link leads to.",
+        "parameters": [
+            {
+                "name": "token",
+                "in": "query",
+                "required": True,
+                "description": "The link's.",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "next",
+                "in": "query",
+                "description": "The path to go on to; / where it is none of this server's.",
+                "schema": {"type": "string"},
+            },
+        ],
+        "responses": {
+            "303": {"description": "Logged in by a cookie, and sent on."},
+            "401": _refused("The link was used already, or is too old."),
         },
     }
 

@@ -16,7 +16,6 @@ A field that is `null` counts as not given. What else an author may have meant b
 
 from __future__ import annotations
 
-import difflib
 import functools
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -28,12 +27,14 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    WithJsonSchema,
     create_model,
 )
 from pydantic_core import PydanticCustomError
 
 from proxy.errors import InvalidFieldError
-from proxy.lifecycle.jsontext import dotted, kind, read_object, unsendable
+from proxy.lifecycle.faults import fault_of
+from proxy.lifecycle.jsontext import dotted, read_object, unsendable
 from proxy.lifecycle.state import Reported  # noqa: TC001  pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -161,15 +162,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
+# Absolute, or blank and so not given.
+_PATH_SCHEMA: Final = {"type": "string", "pattern": r"^(\s*|/[^\x00]*)$"}
 _OWN_TYPES: Final[dict[FieldType, Any]] = {
     "string": _Text,
     "list": list[str] | None,
     "secret": Annotated[SecretStr | None, _Blank],
-    "path": Annotated[Annotated[str, AfterValidator(_absolute)] | None, _Blank],
+    "path": Annotated[
+        Annotated[str, AfterValidator(_absolute), WithJsonSchema(_PATH_SCHEMA)] | None, _Blank
+    ],
     "integer": Annotated[
         Annotated[int, Field(strict=False), BeforeValidator(_no_bool)] | None, _Blank
     ],
 }
+
+
+def request_model(own: Mapping[str, FieldType] | None = None) -> type[InitRequest]:
+    """What an init request is where the settings have fields of their own."""
+    return _with_own(frozenset((own or {}).items()))
 
 
 @functools.cache
@@ -192,7 +202,7 @@ def parse_init_request(body: bytes, own: Mapping[str, FieldType] | None = None) 
     unfit = [f"{dotted(path)}: {fault}" for path, fault in unsendable(data)]
     wrong: list[ErrorDetails] = []
     request = None
-    model = _with_own(frozenset((own or {}).items()))
+    model = request_model(own)
     try:
         request = model.model_validate(data)
     except ValidationError as error:
@@ -203,56 +213,6 @@ def parse_init_request(body: bytes, own: Mapping[str, FieldType] | None = None) 
         said = "; ".join(shown) + (f"; and {more} more" if more else "")
         raise InvalidFieldError(f"cannot accept the init request: {said}")
     return request
-
-
-_EXPECTED: Final = {
-    "string_type": "must be a string",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-}
-
-
-# Faults that are found here, with texts of our own.
-_OURS: Final = frozenset({"absolute", "blank", "env_name"})
-_LIMITS: Final = {
-    "greater_than_equal": "must be at least {ge:g}",
-    "greater_than": "must be more than {gt:g}",
-    "literal_error": "must be {expected}",
-    "too_long": "must have at most {max_length} items",
-}
-
-
-def _meant(path: tuple[int | str, ...], model: type[InitRequest]) -> str:
-    name = str(path[-1])
-    if len(path) == 1 and name.isupper():
-        return " (a variable goes into env)"
-    known = [info.alias or field for field, info in model.model_fields.items()]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def fault_of(error: ErrorDetails, model: type[InitRequest] = InitRequest) -> str:
-    """One line: where, and what is wrong; never a value."""
-    path = error["loc"]
-    if error["type"] == "env_name":  # ends with pydantic's mark for "the key, not the value"
-        path = path[:-1]
-    where = dotted(path)
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown field{_meant(path, model)}"
-    if error["type"] in _EXPECTED:
-        return f"{where}: {_EXPECTED[error['type']]}, not {kind(error['input'])}"
-    if error["type"] in _LIMITS:
-        return f"{where}: {_LIMITS[error['type']].format(**error['ctx'])}"
-    if error["type"] == "missing":
-        return f"{where}: is missing"
-    return f"{where}: {error['msg'] if error['type'] in _OURS else 'cannot be used'}"
 
 
 class InitStatus(BaseModel):

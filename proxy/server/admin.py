@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from proxy.errors import ProxyError
+from proxy.lifecycle.contract import request_model
+from proxy.server.doorkeeper import offers_logins
 from proxy.server.listen import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from proxy.settings import ListenSettings
+    from proxy.control.openapi import Surface
+    from proxy.settings import ListenSettings, Settings
 
     Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,6 +53,30 @@ class Admin:
             if each.transport is not None:
                 each.transport.abort()
         return server()
+
+
+def described(settings: Settings) -> Page:
+    """The handler of /openapi.json."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        from proxy.control.openapi import document  # noqa: PLC0415  hardly anybody asks
+
+        return web.json_response(document(surface_of(settings)))
+
+    return answer
+
+
+def surface_of(settings: Settings) -> Surface:
+    from proxy.control.openapi import Surface  # noqa: PLC0415  as above
+
+    mapping = settings.upstream.fields_and_files
+    return Surface(
+        prefix=settings.control.prefix,
+        alive_paths=mapping.alive_paths,
+        request=request_model(mapping.own_fields),
+        required=frozenset(name for name, to in mapping.fields.items() if to.required),
+        login=offers_logins(settings),
+    )
 
 
 async def open_admin(listen: ListenSettings, pages: Callable[[], dict[str, Page]]) -> Admin | None:

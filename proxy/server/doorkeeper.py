@@ -44,16 +44,18 @@ class Doorkeeper:
     def __init__(
         self, settings: Settings, lifecycle: Lifecycle, *, waits: Callable[[], bool], cors: Cors
     ) -> None:
-        gate, mapping, key = settings.gate, settings.upstream.fields_and_files, settings.init.key
+        gate, mapping = settings.gate, settings.upstream.fields_and_files
         self._prefix, self._deferred = settings.control.prefix, settings.deferred_init
         self.enforces = gate.session_keys == "enforce"
         self._lifecycle = lifecycle
         self._holds = gate.hold > 0
         self._open_paths = frozenset(path.encode() for path in gate.open_paths)
         self._ticket: str | None = None  # a key of our own, for the cookies of browsers
-        keyed = key is not None and bool(key.get_secret_value().strip())
-        logins = self.enforces and self._deferred and keyed
-        self.login = Login(self._prefix, lambda: self._ticket, cookie=COOKIE) if logins else None
+        self.login = (
+            Login(self._prefix, lambda: self._ticket, cookie=COOKIE)
+            if offers_logins(settings)
+            else None
+        )
         own = (*mapping.alive_paths, *((self.login.path,) if self.login is not None else ()))
         self._own_paths = control_paths(self._prefix) | {path.encode() for path in own}
         native = settings.upstream.native
@@ -121,6 +123,13 @@ class Doorkeeper:
             self._cors.deliver(None)
             self._ticket = None
             self._session_keys = self._keys_of()  # whom they were given to has gone
+
+
+def offers_logins(settings: Settings) -> bool:
+    """Whether links that log a browser in can be had for an init key."""
+    key = settings.init.key
+    keyed = key is not None and bool(key.get_secret_value().strip())
+    return settings.gate.session_keys == "enforce" and settings.deferred_init and keyed
 
 
 def _text(value: bytes | None) -> str | None:

@@ -32,7 +32,7 @@ from proxy.relay import Relay, Shared
 from proxy.relay.telling.accesslog import access_log
 from proxy.relay.telling.tally import Tally
 from proxy.server import process
-from proxy.server.admin import open_admin
+from proxy.server.admin import described, open_admin
 from proxy.server.closing import LAST_BYTES, Closing
 from proxy.server.doorkeeper import Doorkeeper
 from proxy.server.listen import Listener
@@ -228,7 +228,6 @@ class Server:
 
     def _admin_pages(self) -> dict[str, Page]:
         # Here, because prometheus-client takes a while to import and `/health` is up already.
-        from proxy.control import openapi  # noqa: PLC0415
         from proxy.control.metrics import Metrics  # noqa: PLC0415
 
         metrics = Metrics(
@@ -240,7 +239,8 @@ class Server:
             preload=lambda: self._warming.preloaded,
             build={"version": __version__, "python": platform.python_version()},
         )
-        return {**self._probes, "/metrics": metrics.answer, "/openapi.json": openapi.answer}
+        pages = {"/metrics": metrics.answer, "/openapi.json": described(self._settings)}
+        return self._probes | pages
 
     async def _open(self) -> None:
         try:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import yaml
 
-from proxy.control.openapi import document
+from proxy.control.openapi import Surface, document
 from proxy.lifecycle.contract import InitDetails, InitRequest
 from tests.commands.test_commands import command
 from tests.harness import echo_settings
@@ -56,4 +57,56 @@ async def test_the_admin_listener_serves_it(serve: Serve, tmp_path: Path) -> Non
         aiohttp.ClientSession(connector=connector) as session,
         session.get("http://admin/openapi.json") as answer,
     ):
-        assert await answer.json() == document()
+        assert await answer.json() == document(Surface(login=False, alive_paths=("/alive",)))
+
+
+OWN: dict[str, Any] = {
+    "deferred_init": True,
+    "init": {"key": "k"},
+    "control": {"prefix": "/-"},
+    "gate": {"session_keys": "enforce"},
+    "upstream": {
+        "profile": "none",
+        "mapping": {
+            "alive_paths": ["/livez"],
+            "fields": {
+                "token": {"type": "secret", "env": "T", "required": True},
+                "tags": {"type": "list", "env": "TAGS", "encode": "comma"},
+                "home": {"type": "path", "env": "H"},
+                "depth": {"type": "integer", "env": "D"},
+                "model_dump": {"type": "string", "env": "M"},
+            },
+        },
+    },
+}
+
+
+async def test_the_document_of_certain_settings_has_their_paths_and_fields(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.yaml"
+    file.write_text(yaml.safe_dump(OWN))
+    printed = await command("openapi", str(file))
+    assert printed.code == 0
+    spec = json.loads(printed.out)
+    assert set(spec["paths"]) == {
+        "/-/api/init", "/-/api/init/login", "/-/health", "/-/ready", "/livez",
+    }  # fmt: skip
+    body = spec["components"]["schemas"]["InitRequest"]
+    assert body["required"] == ["token"]
+    kinds = {name: body["properties"][name]["anyOf"][0]["type"] for name in own_of(OWN)}
+    assert kinds == {
+        "token": "string", "tags": "array", "home": "string", "depth": "integer",
+        "model_dump": "string",
+    }  # fmt: skip
+    home = body["properties"]["home"]["anyOf"][0]["pattern"]
+    for text, right in (("/x", True), (" ", True), ("x", False), ("/\0", False)):
+        assert bool(re.search(home, text)) is right
+
+
+def own_of(settings: dict[str, Any]) -> list[str]:
+    return list(settings["upstream"]["mapping"]["fields"])
+
+
+async def test_settings_that_are_wrong_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.yaml"
+    file.write_text("timout: 3")
+    assert (await command("openapi", str(file))).code == 2

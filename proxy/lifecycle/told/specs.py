@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from proxy.lifecycle.contract import fault_of
+from proxy.lifecycle.faults import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
