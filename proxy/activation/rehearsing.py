@@ -44,10 +44,14 @@ class RehearsingStarter:
         self.owned_pids = launched.owned_pids
         self.found: Found | None = None
         self.lost = launched.lost
-        self.warmed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._judged: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
         return f"<RehearsingStarter {self._launched!r} rehearsing={self._rehearsing is not None}>"
+
+    @property
+    def warmed(self) -> asyncio.Future[str | None]:
+        return self._launched.warmed if self._judged.done() else self._judged
 
     @property
     def unready(self) -> str | None:
@@ -76,8 +80,8 @@ class RehearsingStarter:
             self._rehearsing = asyncio.create_task(self._rehearse(), name="rehearsal")
             await asyncio.wait({self._rehearsing})
             self._rehearsing = None
-        if not self.warmed.done():
-            self.warmed.set_result(why)
+        if not self._judged.done():
+            self._judged.set_result(why)
 
     async def hasten(self) -> None:
         """Give the warming up, and the rehearsal."""
@@ -100,7 +104,6 @@ class RehearsingStarter:
     def renew(self) -> None:
         self.found = None
         self._launched.renew()
-        self.warmed = self._launched.warmed
 
     async def close(self) -> None:
         await cancel(self._rehearsing)

@@ -235,4 +235,3 @@ async def test_a_server_that_does_not_come_up_in_time_ends_a_pod_that_is_to_stan
     (line,) = [line for line in proxy.log if line["message"] == "cannot start"]
     late = "the upstream was not ready within preload.timeout (1 s): "
     assert line["error"].startswith(f"upstream.dormancy is standby, but {late}")
-    assert line["error"].endswith("/ready answered 503")
