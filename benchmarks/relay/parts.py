@@ -102,9 +102,16 @@ def _small(bench: Bench, connections: int) -> None:
 def connections(bench: Bench) -> None:
     rate = bench.measure("a connection per request, 32 at a time", "1/s", higher=True)
 
+    cost = bench.measure("processor of a connection", "us", higher=False)
+
     def take(name: str) -> dict[Measure, float]:
         port = bench.ports[SMALL][name]
-        return {rate: load.small(port, 32, bench.seconds, bench.load_core, close=True).rate}
+        with Meter(bench.processes[SMALL].get(name)) as meter:
+            result = load.small(port, 32, bench.seconds, bench.load_core, close=True)
+        taken = {rate: result.rate}
+        if name != "direct":
+            taken[cost] = 1e6 * meter.used / result.total
+        return taken
 
     bench.turns(take, rate)
 

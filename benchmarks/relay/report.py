@@ -87,6 +87,8 @@ class Bar:
 
 BARS = [
     Bar("small requests, 32 connections", 0.9, to="nginx"),
+    Bar("small requests, 1 connection", 0.95, to="nginx"),
+    Bar("a connection per request, 32 at a time", 0.7, to="nginx"),
     Bar("small requests, 32 connections", 1.5, to="envoy"),
     Bar("small requests, 32 connections", 6, to="aiohttp"),
     Bar("median latency, 1 connection", 1.05, to="nginx"),
