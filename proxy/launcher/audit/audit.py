@@ -50,17 +50,19 @@ class Audit:
 
     `patterns`: stacks that read all names of some lower-case patterns. `written`: names that
     modules set or removed. `files`: who looked at which. `who()` tells on whose behalf a name is
-    used; by nobody's it is not noted.
+    used; by nobody's it is not noted. `names_only` is light: no files, no code that is executed.
     """
 
-    def __init__(self, who: Callable[[], Modules] = modules, kept: int = KEPT) -> None:
+    def __init__(self, who: Callable[[], Modules] = modules, *, names_only: bool = False) -> None:
         self._who = who
-        self.kept = kept
+        self.kept = KEPT
         self.names: dict[str, list[Modules]] = {}
         self.everything: list[Modules] = []
         self.patterns: list[tuple[tuple[str, ...], Modules]] = []
         self.written: dict[str, Modules] = {}
         self.files = Looks()
+        self._look = (lambda *_: None) if names_only else self.files.hear
+        self._executing = None if names_only else "exec"
         self._started = False  # a program, since the last module, with our knowledge
         self._reaped = 0
         self._threads = Threads()
@@ -105,11 +107,6 @@ class Audit:
         for name, stack in data["written"].items():
             self.written.setdefault(name, tuple(stack))
         self.files.absorb(data["files"])
-
-    def trim(self) -> None:
-        """Keep no more than is proof enough."""
-        for stacks in self.names.values():
-            del stacks[KEPT:]
 
     def finish(self) -> None:
         """Nothing more comes that a fork could hold: remove it, and be quick to answer."""
@@ -185,7 +182,7 @@ class Audit:
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._active:
             return
-        self.files.hear(event, args)
+        self._look(event, args)
         if event in _STARTING:
             frame = sys._getframe(1)  # noqa: SLF001
             self._started = True
@@ -200,7 +197,7 @@ class Audit:
             note_thread(args[0])
         elif event in ("ctypes.dlsym", "ctypes.dlsym/handle"):
             self._note_calls(*calls.reads(args[1]))
-        elif event == "exec":
+        elif event == self._executing:
             self._note_calls(*calls.declares(args[0]))
 
     def _note_start(self, stack: Modules | None = None) -> None:

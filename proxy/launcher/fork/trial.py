@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ..audit.audit import KEPT
 from ..audit.stack import modules as being_imported
 from .reads import reads, whole
 from .traces.state import difference, shared
@@ -103,7 +104,8 @@ class Trial:
     def end(self) -> None:
         """Nothing was struck: leave no trace."""
         sys.meta_path.remove(self)
-        self._audit.trim()
+        for stacks in self._audit.names.values():
+            del stacks[KEPT:]
 
     def _compare(self, module: str) -> None:
         """Note what it has changed of what all modules share; the last one to do so counts."""

@@ -42,7 +42,8 @@ class Reporter:
         self._names = names
         self._imports = Imports()
         self._imports.install()
-        self._audit = Audit(importing, sys.maxsize)
+        self._audit = Audit(importing, names_only=True)
+        self._audit.kept = sys.maxsize
         if names:
             self._audit.install()
         self._socket = socket.socket(fileno=fd)
