@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from proxy.demo.tour.processes import Process, descendants
+from proxy.processes import Process, descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

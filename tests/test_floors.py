@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "proxy"
 # plan names the settings it is made of.
 FLOORS: dict[str, set[str]] = {
     "errors": set(),
+    "processes": set(),
     "log": set(),
     "lifecycle": {"errors"},
     "settings": {"errors"},
@@ -34,10 +35,17 @@ FLOORS: dict[str, set[str]] = {
     },
     "activation": {"errors", "lifecycle", "settings"},
     # What a launcher that was killed has left is undone by its own code.
-    "activation/launched": {"activation", "errors", "launcher", "lifecycle", "settings"},
+    "activation/launched": {
+        "activation",
+        "errors",
+        "launcher",
+        "lifecycle",
+        "processes",
+        "settings",
+    },
     "control": {"errors", "lifecycle"},
     "client": {"errors"},
-    "demo": {"errors", "client"},
+    "demo": {"errors", "client", "processes"},
     "server": {
         "activation",
         "control",
@@ -48,7 +56,17 @@ FLOORS: dict[str, set[str]] = {
         "relay",
         "settings",
     },
-    "commands": {"activation", "client", "control", "demo", "errors", "log", "server", "settings"},
+    "commands": {
+        "activation",
+        "client",
+        "control",
+        "demo",
+        "errors",
+        "log",
+        "processes",
+        "server",
+        "settings",
+    },
     "launcher": set(),
     "launcher/errors": set(),
     "launcher/kernel": {"launcher/errors"},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.proc import proportional
-from proxy.demo.tour.processes import descendants
+from proxy.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

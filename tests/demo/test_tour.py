@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.demo.sample import sample_settings_overrides
-from proxy.demo.tour.processes import descendants
 from proxy.demo.tour.terminal import Terminal
+from proxy.processes import descendants
 from proxy.server.starters import private_run_dir
 from tests.harness import ROOT, clean_environment
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from proxy.demo.tour.processes import descendants
+from proxy.processes import descendants
 from tests.activation.agentcontainer import AgentContainer
 from tests.activation.apart import elsewhere
 from tests.harness import KEY, echo_settings

@@ -14,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Final
 import aiohttp
 
 from proxy.commands.trying.listening import listeners
-from proxy.demo.tour.processes import descendants
 from proxy.errors import ActivationError
+from proxy.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.commands.trying.listening import Listener
-    from proxy.demo.tour.processes import Process
+    from proxy.processes import Process
 
 # Where servers say that they are ready, the surest first; / is what they have if nothing else.
 PATHS: Final = (

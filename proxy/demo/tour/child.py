@@ -10,12 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Final, Self
 
 from proxy.demo.sample import import_path
-from proxy.demo.tour.processes import descendants
+from proxy.processes import descendants
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.demo.tour.processes import Process
+    from proxy.processes import Process
 
 LOG_LINES: Final = 20  # of the proxy's log, shown when something fails
 STOP_TIMEOUT: Final = 20.0  # seconds; above what its own settings allow a shutdown to take

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from proxy.demo.tour.processes import Process
+    from proxy.processes import Process
 
     Step = Callable[[], Awaitable[str]]
 

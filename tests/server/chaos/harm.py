@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.demo.tour.processes import descendants
+from proxy.processes import descendants
 from tests.launcher.launching import alive
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.demo.tour.processes import descendants
 from proxy.launcher.kernel.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from proxy.processes import descendants
 from tests.harness import ZYGOTE
 from tests.launcher.launching import alive
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 
-from proxy.demo.tour.processes import Process
+from proxy.processes import Process
 from tests.activation.agentcontainer import AgentContainer
 from tests.activation.apart import elsewhere
 from tests.harness import KEY

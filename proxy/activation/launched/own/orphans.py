@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from proxy.processes import living_children
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,7 +29,7 @@ async def end_orphans(keep: Collection[int]) -> list[int]:
     Returns the pids that do not go.
     """
     deadline = asyncio.get_running_loop().time() + _LIMIT
-    while left := [pid for pid in _living_children() if pid not in keep]:
+    while left := [pid for pid in living_children(os.getpid()) if pid not in keep]:
         if asyncio.get_running_loop().time() > deadline:
             break
         for pid in left:
@@ -36,22 +37,3 @@ async def end_orphans(keep: Collection[int]) -> list[int]:
                 os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(_POLL)
     return left
-
-
-def _living_children() -> list[int]:
-    own = os.getpid()
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _parent(entry) == own
-    ]
-
-
-def _parent(entry: Path) -> int | None:
-    """The parent of a living process, by proc(5); None for a zombie or one that is gone."""
-    try:
-        # The name in parentheses may contain anything, so count from its end.
-        state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-    except (OSError, ValueError):
-        return None
-    return None if state == "Z" else int(parent)
