@@ -31,7 +31,6 @@ class ForwardStarter:
         self.unready: str | None = None
         self.waits = False
         self.outlook = Outlook("native", None)
-        self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 
     def __repr__(self) -> str:

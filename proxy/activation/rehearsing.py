@@ -43,7 +43,6 @@ class RehearsingStarter:
         self._hastened = False
         self.owned_pids = launched.owned_pids
         self.found: Found | None = None
-        self.lost = launched.lost
         self._judged: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:

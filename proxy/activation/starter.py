@@ -60,7 +60,6 @@ class Found:
 class Starter(Protocol):
     """Starts, watches and stops one upstream at a time.
 
-    `lost` is done, with the reason, as soon as what starts it was lost once.
     `warmed` is done when it is as warm as it will be; its result says why it stays cold, or None.
     `found` is an upstream that runs already, known after `open`.
     `unready` says what an init would have to wait for, though the warming is over, or None.
@@ -69,8 +68,6 @@ class Starter(Protocol):
     """
 
     found: Found | None
-
-    lost: asyncio.Future[str]
 
     @property
     def warmed(self) -> asyncio.Future[str | None]: ...

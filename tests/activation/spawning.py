@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from proxy.activation.launched.link import Launcher
+    from proxy.activation.launched.runs import Runs
     from proxy.activation.starter import Started
 
 
@@ -36,6 +38,18 @@ def planned(*argv: str, **fields: Any) -> Plan:
     return Plan(argv=argv, **(defaults | fields))
 
 
+class Watched(OwnPlace):
+    """`lost` tells how a launcher has ended, once nothing is left of it."""
+
+    lost: asyncio.Future[str]
+
+    async def bury(self, launcher: Launcher, runs: Runs) -> str:
+        how = await super().bury(launcher, runs)
+        if not self.lost.done():
+            self.lost.set_result(how)
+        return how
+
+
 class Running:
     """A starter and the lines of its upstreams."""
 
@@ -51,9 +65,11 @@ class Running:
             "dormancy": "preload" if upstream.get("preload") else "cold",
         }
         settings = UpstreamSettings(**(defaults | upstream))
+        place = Watched(settings, os.environ if environ is None else environ)
+        self.lost = place.lost = asyncio.get_running_loop().create_future()
         self.starter = LaunchedStarter(
             settings,
-            OwnPlace(settings, os.environ if environ is None else environ),
+            place,
             on_output=lambda stream, line, _more: self.lines.append((stream, line)),
         )
 

@@ -40,7 +40,7 @@ async def life(tmp_path: Path) -> None:
         launcher = running.launcher
     assert not alive(launcher)
     assert running.starter.owned_pids() == frozenset()
-    assert not running.starter.lost.done()
+    assert not running.lost.done()
 
 
 async def test_whole_life(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_killed_launcher_takes_its_upstream_along_and_is_told_at_once(
             member = int(running.lines[0][1])
             with killed_afterwards(started.pid, member):
                 os.kill(running.launcher, signal.SIGKILL)
-                assert await running.starter.lost == "the launcher was killed by SIGKILL"
+                assert await running.lost == "was killed by SIGKILL"
                 exit_ = await started.exited
                 assert exit_.code == 137
                 assert exit_.reason == "was killed because the launcher was killed by SIGKILL"
@@ -139,7 +139,7 @@ async def test_files_are_undone_when_the_launcher_is_lost(tmp_path: Path) -> Non
         await running.start("sleep", "600", files=files)
         assert [(tmp_path / name).read_bytes() for name in names] == [b"x"] * 3
         os.kill(running.launcher, signal.SIGKILL)
-        await running.starter.lost
+        await running.lost
         assert {entry.name for entry in tmp_path.iterdir()} == {"replaced", "link"}
         assert (tmp_path / "replaced").read_text() == "before"
         assert (tmp_path / "link").is_symlink()
@@ -160,7 +160,7 @@ async def test_a_launcher_that_is_lost_takes_no_file_that_it_has_put_back(
             await running.starter.stop()
             assert own.read_text() == "the operator's"
         os.kill(running.launcher, how)
-        await running.starter.lost
+        await running.lost
         assert [entry.name for entry in tmp_path.iterdir()] == ["app.json"]
         assert own.read_text() == "the operator's"
 
@@ -170,7 +170,7 @@ async def test_launcher_that_is_told_to_end_is_lost_with_its_reason(tmp_path: Pa
         started = await running.start("sleep", "600")
         os.kill(running.launcher, signal.SIGTERM)
         assert (await started.exited).code == 143
-        assert await running.starter.lost == "the launcher exited with code 0"
+        assert await running.lost == "exited with code 0"
 
 
 async def test_calls_under_way_fail_when_the_launcher_goes(tmp_path: Path) -> None:

@@ -40,7 +40,6 @@ class Upstreams:
         self.unready: str | None = None
         self.waits = False
         self.outlook = Outlook("cold", None)
-        self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
         self.warmed.set_result(None)
         self.faults: list[Exception] = []

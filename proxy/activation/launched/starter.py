@@ -86,7 +86,6 @@ class LaunchedStarter:
         self.found: Found | None = None
         self.unready: str | None = None
         self.waits = False
-        self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 
     def __repr__(self) -> str:
@@ -242,8 +241,6 @@ class LaunchedStarter:
             self.warmed = asyncio.get_running_loop().create_future()
             if self._on_warming is not None:
                 self._on_warming(0, 0)
-        if not self.lost.done():
-            self.lost.set_result(reason)
 
     def _event(self, message: dict[str, Any]) -> None:
         match message["event"]:

@@ -49,7 +49,6 @@ class SignalStarter:
         self.unready: str | None = None
         self.waits = False
         self.outlook = Outlook("cold", _WHY_COLD)
-        self.lost: asyncio.Future[str] = loop.create_future()
         self.warmed: asyncio.Future[str | None] = loop.create_future()
 
     def __repr__(self) -> str:

@@ -57,7 +57,6 @@ class WaitingStarter:
         self._dormancy = Dormancy(come_up=way.come_up, kill=self._end, on_unfit=self._give_up)
         self.owned_pids = launched.owned_pids
         self.found: Found | None = None
-        self.lost = launched.lost
         self._judged: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.commands.orchestrating.envfile import parse_env_file
 from proxy.errors import SettingsError
+from proxy.settings.reading.environment import RepeatedKeyError, unique
 
 if TYPE_CHECKING:
     import argparse
@@ -112,12 +113,12 @@ def _body(file: str | None, faults: list[str]) -> dict[str, Any]:
         return {}
     where = "stdin" if file == "-" else file
     try:
-        found = json.loads(read_bounded(file, "--body"), object_pairs_hook=_object)
+        found = json.loads(read_bounded(file, "--body"), object_pairs_hook=unique)
     except SettingsError as error:
         faults += error.faults
     except json.JSONDecodeError as error:
         faults.append(f"--body: {where}:{error.lineno}:{error.colno}: is not JSON")
-    except _RepeatedNameError as error:
+    except RepeatedKeyError as error:
         faults.append(f"--body: {where}: {error}")
     except (ValueError, RecursionError):
         faults.append(f"--body: {where}: is nested too deeply, or has too long a number")
@@ -126,19 +127,6 @@ def _body(file: str | None, faults: list[str]) -> dict[str, Any]:
             return found
         faults.append(f"--body: {where}: must be a JSON object")
     return {}
-
-
-class _RepeatedNameError(ValueError):
-    pass
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _RepeatedNameError(f"has the key {twice!r} twice")
-    return found
 
 
 def _environment(

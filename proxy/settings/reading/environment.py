@@ -87,8 +87,8 @@ def _read(text: str, annotation: Any) -> tuple[Any, str | None]:
     if not collection or (word and not text.lstrip().startswith("[")):
         return text, None
     try:
-        return json.loads(text, object_pairs_hook=_object), None
-    except _RepeatedKeyError as error:
+        return json.loads(text, object_pairs_hook=unique), None
+    except RepeatedKeyError as error:
         return None, str(error)
     except json.JSONDecodeError as error:
         return None, f"is not JSON at character {error.pos + 1}"
@@ -96,16 +96,17 @@ def _read(text: str, annotation: Any) -> tuple[Any, str | None]:
         return None, "is not JSON that can be read: too deep, or too long a number"
 
 
-class _RepeatedKeyError(ValueError):
-    pass
+class RepeatedKeyError(ValueError):
+    """A JSON object has a key twice; the text reads on after its place."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The `object_pairs_hook` that raises `RepeatedKeyError`."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _RepeatedKeyError(f"has the key {twice!r} twice")
+        raise RepeatedKeyError(f"has the key {twice!r} twice")
     return found
 
 
