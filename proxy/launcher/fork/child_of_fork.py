@@ -24,7 +24,6 @@ import time
 import warnings
 
 from ..kernel.prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
-from .collector import hold_off
 from .recorded.reporter import Reporter
 from .stream import Stream
 
@@ -123,7 +122,6 @@ def _settle(message: dict[str, Any], descriptors: list[int]) -> None:
         os.environb.pop(_raw(name), None)
     for name, value in message["env"].items():
         os.environb[_raw(name)] = _raw(value)
-    hold_off()
     _rewrite(message["title"], message["name"], {*message["unset"], *message["env"]})
     if message.get("report") is not None:
         Reporter(os.dup(descriptors[2]), message["report"])

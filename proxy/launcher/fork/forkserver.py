@@ -46,12 +46,11 @@ from contextlib import contextmanager  # noqa: E402
 from ..audit.lookout import Lookout  # noqa: E402
 from ..audit.native import Native  # noqa: E402
 from ..audit.startup import reads_of_start  # noqa: E402
-from ..kernel.prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, die_with, prctl, trim_memory  # noqa: E402
+from ..kernel.prctl import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, die_with, prctl  # noqa: E402
 from ..session.command import Command, Unsuitable  # noqa: E402
 from . import entry  # noqa: E402
 from .child_of_fork import Grown, bear  # noqa: E402
 from .identity import difference, identity  # noqa: E402
-from .lean import drop_code  # noqa: E402
 from .refusal import refusal  # noqa: E402
 from .stream import Stream  # noqa: E402
 from .traces.anew import make_anew  # noqa: E402
@@ -202,15 +201,11 @@ class ForkServer:
             if file is not None:
                 file.flush()
         gc.collect()
-        trim_memory()
-        drop_code()
         gc.freeze()
 
     def serve(self) -> None:
         """Make children until the launcher closes its end. Raises `Grown` in a child."""
         self._stream.unguard()
-        # Its pages are touched now rather than at the first start.
-        self.refusal({"delivered": ["A_NAME_THAT_NOBODY_READS"], "files": ["/"], "run_dir": None})
         while True:
             message, descriptors = self._stream.receive()
             if message is None:

@@ -57,8 +57,7 @@ SELF = """
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         "threads": threading.active_count(),
         "excepthook": sys.excepthook is sys.__excepthook__,
-        # The first run of the collector puts back what has delayed it.
-        "gc": [gc.collect() < 0, gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.callbacks],
+        "gc": [gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.callbacks],
         "ours": [m for m in sys.modules if "init_launcher" in m],
         "cmdline": open("/proc/self/cmdline").read().rstrip(chr(0)).split(chr(0)),
         "comm": open("/proc/self/comm").read(),

@@ -16,52 +16,6 @@ pytestmark = pytest.mark.slow
 
 VERSIONS = seen()
 
-COLLECTOR = {
-    "runs by itself": """
-        import gc, json
-        kept = []
-        for _ in range(200_000):
-            kept.append([])
-        print(json.dumps([gc.get_threshold(), len(gc.callbacks)]))
-    """,
-    "is asked to run": """
-        import gc, json
-        gc.collect()
-        print(json.dumps([gc.get_threshold(), len(gc.callbacks)]))
-    """,
-    "has thresholds of its own": """
-        import gc, json
-        gc.set_threshold(900, 5, 6)
-        gc.collect()
-        print(json.dumps([gc.get_threshold(), len(gc.callbacks)]))
-    """,
-    "has callbacks of its own": """
-        import gc, json
-        seen = []
-        gc.callbacks.append(lambda phase, info: seen.append(phase))
-        gc.collect()
-        print(json.dumps([gc.get_threshold(), seen]))
-    """,
-    "is switched off": """
-        import gc, json
-        gc.disable()
-        gc.collect()
-        gc.enable()
-        print(json.dumps([gc.get_threshold(), gc.isenabled()]))
-    """,
-}
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("case", COLLECTOR)
-def test_after_its_first_run_the_collector_is_as_in_a_cold_start(
-    tmp_path: Path, case: str, version: str
-) -> None:
-    write(tmp_path, {"prog.py": COLLECTOR[case]})
-    cold, warm, answer = views(tmp_path, ["-m", "prog"], ["json"], python=VERSIONS[version])
-    assert answer["kind"] == "warm", answer
-    assert warm == cold
-
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_loggers_strings_and_patterns_work_on_after_the_fork(tmp_path: Path, version: str) -> None:
