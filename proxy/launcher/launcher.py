@@ -12,7 +12,7 @@ from collections import deque
 from .errors import LaunchError, cause
 from .kernel.children import Children
 from .kernel.loop import Loop
-from .kernel.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, trim_memory
+from .kernel.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 from .session.spec import Base, Spec, grace, signal_number
 from .session.wire import VERSION, Session
 from .upstream.process import Upstream
@@ -267,7 +267,6 @@ def main(arguments: list[str]) -> int:
     # Agent code often runs as our user: it must not read our environment or memory.
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    trim_memory()  # what compiling and importing took
     loop = Loop()
     if how == "--fd":
         Launcher(loop, int(where)).serve()

@@ -1,6 +1,6 @@
-"""What only the C library can do: process attributes by prctl(2), and giving memory back.
+"""Process attributes by prctl(2).
 
-ctypes is the only way to them in the standard library. An interpreter without ctypes cannot run the
+ctypes is the only way to it in the standard library. An interpreter without ctypes cannot run the
 launcher: it would leave orphans behind, so the import error is let out and the controller takes
 another interpreter.
 """
@@ -13,8 +13,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_prctl = _libc.prctl
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _prctl.restype = ctypes.c_int
 
@@ -31,10 +30,3 @@ def die_with(launcher: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launcher:  # it died before the line above
         os._exit(127)
-
-
-def trim_memory() -> None:
-    """Give free memory back to the system where the C library can: a pod may wait for days."""
-    trim = getattr(_libc, "malloc_trim", None)  # glibc only
-    if trim is not None:
-        trim(0)
