@@ -29,7 +29,7 @@ class Plan:
     """`seconds` are those from a start to readiness, as the recording has seen them.
 
     `costs` are those that each start takes to import what was struck, by who is to blame for it.
-    `processes` it had started when it was ready; what these import was not looked at.
+    `processes` it had started, not forked, when it was ready: what these import was not looked at.
     """
 
     __slots__ = (

@@ -203,7 +203,8 @@ def test_for_a_name_that_the_interpreter_reads_nothing_is_left_out(tmp_path: Pat
 
 
 def test_that_an_upstream_has_workers_is_told(tmp_path: Path) -> None:
-    program = f"import os, signal, app.lib\nif os.fork() == 0: signal.pause()\n{SERVE}"
+    start = "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])"
+    program = f"import subprocess, sys, app.lib\n{start}\n{SERVE}"
     write(tmp_path, {"app/__init__.py": "", "app/lib.py": "", "app/__main__.py": program})
     argv = base(tmp_path, "-m", "app", f"{tmp_path}/s.sock")
     with Warm(argv, "auto", **terms(tmp_path)) as launcher:  # type: ignore[arg-type]

@@ -4,7 +4,8 @@ Modules are told in the order in which their imports began: one that is imported
 another (within a `try`, or with a setting that is put back afterwards) comes after that one, and is
 never imported by itself. `sys.modules` has them as they were finished. What the upstream has made
 is removed when the recording is done. It is a thread of its own, because the upstream must not
-notice. Used in recording runs only.
+notice. A process that the upstream forks has one as well: workers that load what they serve are
+what a preload is for. Used in recording runs only.
 
 With the names that may be delivered it tells also what was done with them while something was being
 imported. What the program does with them otherwise does not concern a preload.
@@ -12,6 +13,7 @@ imported. What the program does with them otherwise does not concern a preload.
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -33,8 +35,9 @@ _MAKING = frozenset("wxa+")
 
 
 class Reporter:
-    """`names`: patterns of those that will (`names`) or may (`likely`) be delivered; or none.
+    """`fd` is a socket to which it sends one that it is asked by, and so do processes forked later.
 
+    `names`: patterns of those that will (`names`) or may (`likely`) be delivered; or none.
     Nobody is told of for those that are `settled` (see `fork.reads`).
     """
 
@@ -46,13 +49,30 @@ class Reporter:
         self._audit.kept = sys.maxsize
         if names:
             self._audit.install()
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(True)
+        self._ends = socket.socket(fileno=fd)
+        self._inode = os.fstat(fd).st_ino
         self._made: dict[str, None] = {}
         self._begun: dict[str, None] = {}
-        os.register_at_fork(after_in_child=self._socket.close)
+        self._open()
+        os.register_at_fork(after_in_child=self._reopen)
         sys.addaudithook(self._hook)
+
+    def _open(self) -> None:
+        self._socket, end = socket.socketpair()
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [end.fileno()]))
+        with end:
+            self._ends.sendmsg([b"+"], [rights], socket.MSG_DONTWAIT)
         threading.Thread(target=self._serve, name="reporter", daemon=True).start()
+
+    def _reopen(self) -> None:
+        """In a process that was just forked."""
+        try:
+            self._socket.close()
+            # One that closes all descriptors, as daemons do, may have another there.
+            if os.fstat(self._ends.fileno()).st_ino == self._inode:
+                self._open()
+        except OSError:
+            pass  # nobody asks any more, or too many are asked; this one goes unheard
 
     def _serve(self) -> None:
         """One report per byte received: "m" asks for what it has made only."""
