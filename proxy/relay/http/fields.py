@@ -26,7 +26,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.http.faults import HeadError
-from proxy.relay.http.grammar import DIGITS, HOST, REQUEST_ID, TOKEN
+from proxy.relay.http.grammar import HOST, REQUEST_ID, TOKEN, number
 
 if TYPE_CHECKING:
     from proxy.relay.http.head import RequestHead
@@ -120,9 +120,10 @@ def _judge_framing(head: RequestHead, found: _Found) -> None:
     elif lengths:
         if len(lengths) > 1:
             raise HeadError(400, "more than one Content-Length field")
-        if DIGITS.fullmatch(lengths[0]) is None:
+        length = number(lengths[0])
+        if length is None:
             raise HeadError(400, "the Content-Length is not a number")
-        head.length = int(lengths[0])
+        head.length = length
         if len(lengths[0]) > 18:  # zeros that nobody has to have room for
             span = found[b"content-length"][0].span()
             head.edits.append((*span, b"\r\nContent-Length: %d" % head.length))
@@ -130,12 +131,12 @@ def _judge_framing(head: RequestHead, found: _Found) -> None:
 
 def _count_down(head: RequestHead, found: list[re.Match[bytes]]) -> None:
     """RFC 9110 section 7.6.2."""
-    value = found[0][2].rstrip(_OWS)
-    if len(found) > 1 or DIGITS.fullmatch(value) is None:
+    left = number(found[0][2].rstrip(_OWS))
+    if len(found) > 1 or left is None:
         raise HeadError(400, "the Max-Forwards field is not a number")
-    if not int(value):
+    if not left:
         raise HeadError(405, f"{head.method.decode()} is not served by the proxy itself")
-    head.edits.append((*found[0].span(), b"\r\nMax-Forwards: %d" % (int(value) - 1)))
+    head.edits.append((*found[0].span(), b"\r\nMax-Forwards: %d" % (left - 1)))
 
 
 def _judge_connection(

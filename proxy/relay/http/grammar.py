@@ -26,7 +26,7 @@ HOST: Final = re.compile(
 # What identifies a request in logs and headers, whoever reads them and however.
 REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z._~:/+=@-]{1,128}")
 # Below 2**63, which everybody can count to; zeros before it do not count.
-DIGITS: Final = re.compile(rb"0*[0-9]{1,18}")
+_DIGITS: Final = re.compile(rb"0*([0-9]{1,18})")
 
 # The authority of a target in absolute form, and the rest, which may be nothing.
 ABSOLUTE: Final = re.compile(rb"(?i:http)://([^/?#]*)(.*)", re.DOTALL)
@@ -56,3 +56,9 @@ def request_grammar(target_length: int, header_count: int) -> re.Pattern[bytes]:
     return re.compile(
         rb"(" + TOKEN + rb"{1,64}+) " + target + rb" HTTP/1\.([0-9])" + fields + rb"\r\n\r\n"
     )
+
+
+def number(digits: bytes) -> int | None:
+    """What they count, or None; `int` takes no more than some thousands, zeros included."""
+    match = _DIGITS.fullmatch(digits)
+    return int(match[1]) if match is not None else None

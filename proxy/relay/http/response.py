@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.relay.http.grammar import BROKEN_LINE, DIGITS, RESPONSE, STATUS_LINE
+from proxy.relay.http.grammar import BROKEN_LINE, RESPONSE, STATUS_LINE, number
 from proxy.relay.http.limits import KNOWN_HEADS, KNOWN_SIZE
 
 # `Framing.length` of bodies that do not say how long they are.
@@ -116,9 +116,10 @@ def _length(lengths: list[bytes], codings: list[bytes]) -> int:
         return UNTIL_CLOSE
     if len(lengths) > 1:
         raise ResponseError("more than one Content-Length")
-    if DIGITS.fullmatch(lengths[0]) is None:
+    length = number(lengths[0])
+    if length is None:
         raise ResponseError("a Content-Length that is not a number")
-    return int(lengths[0])
+    return length
 
 
 def _refuse_unless_incomplete(data: bytes, limit: int) -> None:

@@ -56,8 +56,9 @@ def test_later_minor_version_goes_on_as_ours() -> None:
     assert sent(message(b"GET /x HTTP/1.2", b"Host: a")).startswith(b"GET /x HTTP/1.1\r\n")
 
 
-def test_length_with_very_many_zeros_goes_on_without_them() -> None:
-    data = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: " + b"0" * 40 + b"7")
+@pytest.mark.parametrize("zeros", [40, 5000])
+def test_length_with_very_many_zeros_goes_on_without_them(zeros: int) -> None:
+    data = message(b"POST / HTTP/1.1", b"Host: a", b"Content-Length: " + b"0" * zeros + b"7")
     head = READER.read(data)
     assert head is not None
     assert head.length == 7
@@ -161,3 +162,10 @@ def test_what_a_trusted_proxy_says_in_forwarded_comes_before_what_we_say() -> No
 def test_a_client_on_a_unix_socket_is_unknown_in_forwarded() -> None:
     out = sent(get(b"/"), Forwarding(b"", trusted=False, forwarded=True))
     assert b"\r\nForwarded: for=unknown;proto=http" in out
+
+
+def test_length_of_a_response_may_have_very_many_zeros() -> None:
+    head = message(b"HTTP/1.1 200 OK", b"Content-Length: " + b"0" * 5000 + b"7")
+    framing = ResponseReader(65536).read(head, bodiless=False, old=False)
+    assert framing is not None
+    assert framing.length == 7

@@ -8,6 +8,7 @@ strict parser reads, and what reaches the client must be the upstream's bytes or
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -32,6 +33,8 @@ REQUESTS = [case for case in ACCEPTED if len(case) < 2000] + [
 RESPONSES = [case for case in SAME + BAD if len(case) < 2000] + [a + b for a, b in CUT]
 TOKENS = [b"\r\n", b"\r", b"\n", b"\0", b" ", b":", b"0", b"\r\n\r\n", b"chunked", b"\xff", b"5"]
 
+_SILENT = os.pipe()  # nothing to read, and no end
+
 
 class Transport:
     """What the relay writes, kept."""
@@ -54,7 +57,10 @@ class Transport:
     abort = write_eof = close
 
     def get_extra_info(self, name: str) -> Any:
-        return ("1.2.3.4", 5) if name == "peername" else None
+        return {"peername": ("1.2.3.4", 5), "socket": self}.get(name)
+
+    def fileno(self) -> int:
+        return _SILENT[0]
 
     def get_write_buffer_size(self) -> int:
         return 0

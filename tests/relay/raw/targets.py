@@ -5,6 +5,7 @@ A first byte that is not part of what is read decides where the rest is cut in t
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import httptools
@@ -27,6 +28,7 @@ REQUESTS: Final = HeadReader(LimitSettings())
 # Reads what goes on, which may have more fields than we take.
 NEXT: Final = HeadReader(LimitSettings.model_construct(header_count=200, head_size=2**20))
 RESPONSES: Final = ResponseReader(65536)
+_EMPTY_CODING: Final = re.compile(rb"\r\ntransfer-encoding:[\t ]*\r\n", re.IGNORECASE)
 CLIENT: Final = Forwarding(b"1.2.3.4", trusted=False)
 MADE: Final = b"0123456789abcdef-1"
 
@@ -135,6 +137,8 @@ def response(data: bytes) -> None:
                 framing = None
     if framing is None or framing.status < 200:
         return
+    if _EMPTY_CODING.search(data, 0, framing.end):
+        return  # llhttp refuses what RFC 9110 section 5.6.1.2 allows
     assert framing.end <= len(data)
     seen = Seen()
     parser = httptools.HttpResponseParser(seen)
