@@ -153,7 +153,12 @@ class Redactor:
 def _encoded(value: str) -> Iterator[str]:
     """The forms of `value` that differ from it and are long enough to tell something."""
     for ascii_only in (True, False):
-        yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+        escaped = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+        yield escaped
+        if "\\" in escaped:  # JSON that is a text in JSON, or shown by a repr
+            yield json.dumps(escaped)[1:-1]
+            yield json.dumps(escaped, ensure_ascii=False)[1:-1]
+            yield repr(escaped)[1:-1]
     yield repr(value)[1:-1]
     data = value.encode(errors="surrogatepass")
     quoted = quote(data, safe="")
