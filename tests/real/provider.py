@@ -32,6 +32,11 @@ class Provider(LocalServer):
         application.router.add_post("/v1/chat/completions", self._complete)
         super().__init__(application)
 
+    def hold(self) -> None:
+        """Keep those waiting that are to be, from here on."""
+        self.held.clear()
+        self.release.clear()
+
     @property
     def base_url(self) -> str:
         """What an agent's `llm.base_url` must be."""

@@ -275,6 +275,7 @@ async def test_conversation_worktree_root(pod: Pod, provider: Provider) -> None:
 
 @in_newest
 async def test_max_concurrent_runs(pod: Pod, provider: Provider) -> None:
+    provider.hold()
     held = await pod.start_conversation(provider, HOLD)
     await provider.held.wait()
     await pod.execution_status(held, {"running"})

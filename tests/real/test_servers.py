@@ -74,10 +74,6 @@ async def adk(proxy: ProxyProcess) -> None:
     assert "style=pirate key=AIza-of-the-user" in json.dumps(said)
 
 
-# Of LangGraph's modules one ends the fork server (`_cython_3_3_0` is the last that it names).
-COLD: Final = {langgraph}
-
-
 @pytest.mark.parametrize("use", [gunicorn, fastmcp, langgraph, adk], ids=lambda use: use.__name__)
 async def test_a_server_of_the_gallery_waits_as_it_says_and_becomes_its_users(
     use: Callable[[ProxyProcess], Awaitable[None]], tmp_path: Path
@@ -108,9 +104,6 @@ async def test_a_server_of_the_gallery_waits_as_it_says_and_becomes_its_users(
         await use(proxy)
         _, details = await proxy.get(f"{prefix}/api/init?details=true")
         start = details["start"]
-        if use in COLD:
-            assert (start["kind"], bool(start["why"])) == ("cold", True)
-        else:
-            assert start == {"kind": "warm", "why": None}
+        assert start == {"kind": "warm", "why": None}
     finally:
         await proxy.close()
