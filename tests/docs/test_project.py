@@ -98,8 +98,9 @@ def test_ci_lints_checks_and_tests_by_the_short_commands() -> None:
     assert 'make PYTHON="$python" "$target"' in ci
     for target in ("lint", "types"):
         assert f'make PYTHON="$python" {target}\n' in ci
-    for target in ("test", "quick", "unit"):
+    for target in ("test", "unit"):
         assert re.search(rf'^ *suite ".*python"? {target}\b', ci, re.MULTILINE)
+    assert "grep -m1 -x 'pip install .* pytest .*' README.md" in ci
 
 
 def test_what_needs_something_from_elsewhere_runs_only_where_it_is_named() -> None:
