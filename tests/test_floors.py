@@ -62,6 +62,7 @@ FLOORS: dict[str, set[str]] = {
         "control",
         "demo",
         "errors",
+        "launcher/record",  # a plan is read by who writes it
         "log",
         "processes",
         "server",

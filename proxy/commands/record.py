@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # What is left out matters from this part of all modules on.
 _MATTERS: Final = 1 / 10
-_WORTH_A_WORD: Final = 0.1  # seconds
 OUTPUT = "preload-plan.json"
 _EPILOG: Final = """\
 Best run where the image is built: a plan is for one interpreter and one set of packages. What is
@@ -100,10 +99,12 @@ def _write(plan: dict[str, Any], output: Path) -> None:
 
 def say_struck(plan: dict[str, Any]) -> None:
     """What reads what an init may deliver, the dearest first; who follows it is in the plan."""
+    from proxy.launcher.record.planfile import WORTH_A_WORD, cause, leader  # noqa: PLC0415
+
     struck: dict[str, str] = plan["struck"]
-    followers = dict.fromkeys((name for name in struck if _leader(struck[name]) is None), 0)
+    followers = dict.fromkeys((name for name in struck if leader(struck[name]) is None), 0)
     for name in struck:
-        root = _root(name, struck)
+        root = cause(name, struck)
         if root != name and root in followers:
             followers[root] += 1
     total = len(struck) + len(plan["modules"])
@@ -113,23 +114,8 @@ def say_struck(plan: dict[str, Any]) -> None:
     for module in sorted(followers, key=lambda name: (-costs.get(name, 0), -followers[name], name)):
         count, seconds = followers[module], costs.get(module, 0)
         also = f", and {count} that import or need it" if count else ""
-        took = f": {seconds:.1f} s of every start" if seconds >= _WORTH_A_WORD else ""
+        took = f": {seconds:.1f} s of every start" if seconds >= WORTH_A_WORD else ""
         _say(f"left out: {module} ({struck[module]}){also}{took}")
-
-
-def _root(name: str, struck: dict[str, str]) -> str:
-    """Who is to blame in the end."""
-    seen = {name}
-    while (leader := _leader(struck.get(name, ""))) is not None and leader not in seen:
-        seen.add(leader)
-        name = leader
-    return name
-
-
-def _leader(why: str) -> str | None:
-    """Whom a module follows out."""
-    verb, _, rest = why.partition(" ")
-    return rest.partition(" ")[0] if verb in {"imports", "needs"} else None
 
 
 def _say(text: str) -> None:

@@ -96,6 +96,7 @@ def test_a_stranger_at_the_upstreams_address_is_not_recorded_in_its_place(
 PLAIN = {
     "app/__init__.py": "",
     "app/__main__.py": f"import app.reader, app.late, app.dynamic, app.fine\n{SERVE}",
+    # Whose import costs enough for a word.
     "app/reader.py": "import os, time; time.sleep(0.2); KEY = os.environ.get('APP_KEY')",
     # They ask for what is there already, which no import system tells.
     "app/late.py": "def load():\n    from . import reader\nload()",
