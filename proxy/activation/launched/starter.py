@@ -20,7 +20,7 @@ from proxy.activation.launched.session import Session
 from proxy.activation.readiness.vacancy import ensure_vacant, vacate
 from proxy.activation.starter import Exit, Found, Outlook, Started
 from proxy.activation.tasks import cancel
-from proxy.errors import LauncherError
+from proxy.errors import LauncherError, LauncherGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -125,12 +125,18 @@ class LaunchedStarter:
             return Outlook("warm" if self._slow is None else "partial", self._slow)
         return Outlook("cold", self._judged[0] if self._judged else "it is not warm yet")
 
-    async def given(self, plan: Plan) -> None:
-        """The running upstream is about to be given `plan` by an init of its own.
+    async def given(self, plan: Plan) -> str | None:
+        """The running upstream is about to be told of `plan`; why it cannot be, or None.
 
-        Raises `LauncherError` with the reason why that would not be what a start is.
+        Raises `LauncherGoneError`.
         """
-        await self._session.call("given", **start_fields(plan))
+        try:
+            await self._session.call("given", **start_fields(plan))
+        except LauncherGoneError:
+            raise
+        except LauncherError as error:
+            return str(error)
+        return None
 
     async def lacks(self, module: str) -> bool:
         """Whether the upstream is a Python program that cannot import `module`."""

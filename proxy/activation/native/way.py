@@ -16,7 +16,7 @@ from proxy.activation.native.effects import missing
 from proxy.activation.owninit import SILENT, OwnInit, RefusedInitError
 from proxy.activation.tasks import cancel
 from proxy.activation.waiting.way import FallenError, UnfitError, Waiting
-from proxy.errors import ActivationError, LauncherError, LauncherGoneError
+from proxy.errors import ActivationError
 from proxy.lifecycle.plan import dormant_plan
 
 if TYPE_CHECKING:
@@ -110,12 +110,9 @@ class NativeWay:
         return None
 
     async def tell(self, waiting: Waiting, plan: Plan) -> str | None:
-        try:
-            await self._launched.given(plan)
-        except LauncherGoneError:
-            raise
-        except LauncherError as error:
-            return str(error)
+        why = await self._launched.given(plan)
+        if why is not None:
+            return why
         own = self._own_init(waiting.plan.key)
         try:
             await self._post(own, waiting, plan)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.activation.standby.telling import tell
 from proxy.activation.waiting.way import FallenError, UnfitError, Waiting
-from proxy.errors import ActivationError, LauncherError, LauncherGoneError
+from proxy.errors import ActivationError
 from proxy.lifecycle.told.standby import standby_plan, unlike
 
 if TYPE_CHECKING:
@@ -74,14 +74,10 @@ class StandbyWay:
         return unlike(self._plan, plan)
 
     async def tell(self, waiting: Waiting, plan: Plan) -> str | None:  # noqa: ARG002  any will do
-        try:
-            await self._launched.given(plan)
-        except LauncherGoneError:
-            raise
-        except LauncherError as error:
-            return str(error)
-        await self._make_requests(plan)
-        return None
+        why = await self._launched.given(plan)
+        if why is None:
+            await self._make_requests(plan)
+        return why
 
     async def complete(self, started: Started, plan: Plan) -> None:
         if plan.requests:
@@ -91,7 +87,9 @@ class StandbyWay:
     async def _make_requests(self, plan: Plan) -> None:
         await tell(self._upstream.url, plan.requests, self._begun)
         if plan.untold:  # a proxy that takes it over finds it somebody's
-            await self._launched.given(dataclasses.replace(plan, untold=False))
+            why = await self._launched.given(dataclasses.replace(plan, untold=False))
+            if why is not None:
+                raise ActivationError(why)
 
     def _begun(self, name: str) -> None:
         self._probe.last_failure = f"{name} is not answered"
