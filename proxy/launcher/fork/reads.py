@@ -1,4 +1,7 @@
-"""What an audit has heard of names that may be delivered: who did what with which."""
+"""What an audit has heard of names that may be delivered: who did what with which.
+
+It may go on hearing meanwhile, in other threads.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,21 @@ def reads(audit: Audit, wanted: list[str], settled: Iterable[str]) -> list[Read]
 
 
 def whole(audit: Audit) -> list[Read]:
-    return [("reads the whole environment", stack) for stack in audit.everything]
+    return [("reads the whole environment", stack) for stack in list(audit.everything)]
 
 
 def _reads(audit: Audit, wanted: list[str]) -> Iterator[tuple[str, str, Modules]]:
-    for name, stacks in audit.names.items():
+    for name, stacks in list(audit.names.items()):
         if matches(name, wanted) and not always_cold(name):
-            for stack in stacks:
+            for stack in list(stacks):
                 yield name, "reads %s" % name, stack
     alike: dict[tuple[str, ...], list[str]] = {}  # few patterns, of many stacks
-    for patterns, stack in audit.patterns:
+    for patterns, stack in list(audit.patterns):
         if patterns not in alike:
             alike[patterns] = [name for name in wanted if _fits(name, patterns)]
         for name in alike[patterns]:
             yield "", "reads names like %s" % name, stack
-    for name, stack in audit.written.items():
+    for name, stack in list(audit.written.items()):
         if matches(name, wanted):
             yield name, "sets %s" % name, stack
 
