@@ -125,7 +125,7 @@ class Client(asyncio.Protocol):
         event = intake.read(data)
         while event is not None:
             if isinstance(event, RequestHead):
-                if self._service.deserted(event):
+                if self.talk.ended and self._service.deserted(event):
                     self._ending.close()
                 # Before the control plane has a copy of it.
                 elif len(event.raw) <= FREE or self._share.charge(2 * len(event.raw)):

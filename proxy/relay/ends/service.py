@@ -117,8 +117,8 @@ class Service:
         return self.talk.passed_on()
 
     def deserted(self, head: RequestHead) -> bool:
-        """Whether it is not served since its client has ended its side."""
-        if not self.talk.ended or self._shared.answers_half_closed:
+        """Whether it is not served although its client, which has ended its side, waits for it."""
+        if self._shared.answers_half_closed:
             return False
         return self._shared.gate(head.method, head.target) in _WAITED_FOR
 
