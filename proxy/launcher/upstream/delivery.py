@@ -26,7 +26,7 @@ def base_environment(base: Base) -> dict[bytes, bytes]:
 
 
 def delivered(spec: Spec) -> list[str]:
-    """Every name that the start sets or removes, also where that changes nothing."""
+    """Every name that the start sets, also where that changes nothing, or takes away."""
     kept = _environment(spec, spec.unset)
     removed = [name for name in base_environment(spec) if name not in kept]
     return sorted({*spec.env, *(name.decode("utf-8", "surrogateescape") for name in removed)})
